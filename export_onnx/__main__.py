@@ -1,0 +1,5 @@
+"""Entry point of `python -m export_onnx`."""
+
+from export_onnx.cli import main
+
+main()

@@ -1,0 +1,88 @@
+"""What the two modalities say together, from intervals as they come: changes and mismatches."""
+
+import heapq
+from dataclasses import dataclass, field
+
+from streamer.pairing import Pair
+from streamer.types import Interval, Modality, Running
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Transition:
+    """A change from one emotion to another at ``time`` s, after ``gap`` s without any."""
+
+    time: float
+    modality: Modality
+    source: str
+    target: str
+    gap: float
+
+
+class Transitions:
+    """Changes of both modalities in one order of time, whichever thread was faster.
+
+    A change is final when an interval of another emotion opens; it is given out once no earlier one
+    of the other modality can come. The same emotion before and after a gap is no change.
+    """
+
+    def __init__(self, modalities: list[Modality]) -> None:
+        self._settled = {m: float("-inf") for m in modalities}
+        self._last: dict[Modality, Interval] = {}
+        self._opened: dict[Modality, float] = {}
+        self._waiting: list[Transition] = []
+        self.counts: dict[Modality, int] = {"face": 0, "voice": 0}
+
+    def update(
+        self, modality: Modality, closed: list[Interval], running: Running | None, settled: float
+    ) -> list[Transition]:
+        """Take what a push closed and left open; no later opening lies before ``settled`` s."""
+        if closed:
+            self._last[modality] = closed[-1]
+        if running and self._opened.get(modality) != running.start:
+            self._opened[modality] = running.start
+            last = self._last.get(modality)
+            if last and last.label != running.label:
+                gap = running.start - last.end
+                heapq.heappush(
+                    self._waiting,
+                    Transition(running.start, modality, last.label, running.label, gap),
+                )
+        self._settled[modality] = settled
+        ready = []
+        while self._waiting and self._waiting[0].time < min(self._settled.values()):
+            ready.append(heapq.heappop(self._waiting))
+            self.counts[ready[-1].modality] += 1
+        return ready
+
+
+@dataclass(slots=True)
+class Agreement:
+    """Seconds of face intervals, with a voice, in mismatch; and seconds of each emotion."""
+
+    face_s: float = 0.0
+    both_s: float = 0.0
+    mismatch_s: float = 0.0
+    rows: int = 0
+    mismatches: int = 0
+    seconds: dict[Modality, dict[str, float]] = field(
+        default_factory=lambda: {"face": {}, "voice": {}}
+    )
+
+    def add(self, pair: Pair) -> None:
+        """Take the next pair."""
+        length = pair.face.end - pair.face.start
+        self.rows += 1
+        self.face_s += length
+        self.both_s += length * (pair.voice.label is not None)
+        self.mismatch_s += length * pair.mismatch
+        self.mismatches += pair.mismatch
+
+    def add_interval(self, interval: Interval) -> None:
+        """Take the next interval of either modality."""
+        totals = self.seconds[interval.modality]
+        totals[interval.label] = totals.get(interval.label, 0.0) + interval.end - interval.start
+
+    @property
+    def mismatch_share(self) -> float:
+        """Share of the time with both emotions in which they differ, 0…1."""
+        return self.mismatch_s / self.both_s if self.both_s else 0.0

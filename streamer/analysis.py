@@ -1,0 +1,126 @@
+"""The one owner of segmenters, pairing, agreement and tables: messages in, rows out."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streamer.agreement import Agreement, Transitions
+from streamer.clock import Clock, monotonic
+from streamer.latency import Latency
+from streamer.pairing import Pair, Pairing
+from streamer.tables import SessionTables
+from streamer.types import (
+    ClosedBy,
+    Floats,
+    Interval,
+    Modality,
+    Prediction,
+    Running,
+    Segmenter,
+    SpanReply,
+    StreamEnd,
+)
+
+
+@dataclass(slots=True)
+class Track:
+    """What is known of one modality by now."""
+
+    segmenter: Segmenter
+    time: float = 0.0
+    probs: Floats | None = None
+    running: Running | None = None
+    predictions: int = 0
+    ended: bool = False
+    prediction_latency: Latency = field(default_factory=Latency)
+    row_latency: Latency = field(default_factory=Latency)
+
+
+class Analysis:
+    """Takes the workers' messages one at a time and writes what becomes final.
+
+    Only one thread may use it; everything in it is a function of the messages, so that a replay
+    gives the same rows at any speed.
+    """
+
+    def __init__(
+        self,
+        segmenters: dict[Modality, Segmenter],
+        pairing: Pairing,
+        tables: SessionTables,
+        clock: Clock,
+        hold: Callable[[float], None],
+    ) -> None:
+        self.tracks = {m: Track(s) for m, s in segmenters.items()}
+        self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
+        self.transitions = Transitions(list(segmenters))
+        self.agreement = Agreement()
+        self.recent: deque[Pair] = deque(maxlen=60)
+        self.closed_by: ClosedBy = "end"
+        """What closes the intervals that are open when their stream ends."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every stream ended and every row is written."""
+        return all(t.ended for t in self.tracks.values()) and self._pairing.idle
+
+    def take(self, message: Prediction | SpanReply | StreamEnd) -> None:
+        """Take the next message of a worker; write the rows that it completes."""
+        if isinstance(message, SpanReply):
+            self._write_pairs(self._pairing.reply(message))
+            return
+        track = self.tracks[message.modality]
+        if isinstance(message, Prediction):
+            track.prediction_latency.add(monotonic() - message.captured)
+            track.predictions += 1
+            track.time, track.probs = message.end, message.probs
+            closed, settled = track.segmenter.push(message), track.segmenter.settled
+        else:
+            closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
+            track.ended, track.probs = True, None
+        self._close(message.modality, closed, settled)
+        if message.modality == "voice":
+            self._hear(message)
+
+    def finish(self, closed_by: ClosedBy) -> None:
+        """Close what an error left open, each where its modality had come to; write what can be."""
+        self.closed_by = closed_by
+        for modality, track in self.tracks.items():
+            if not track.ended:
+                self.take(StreamEnd(modality, track.time))
+        self._write_pairs(self._pairing.give_up())
+
+    def _close(self, modality: Modality, closed: list[Interval], settled: float) -> None:
+        track = self.tracks[modality]
+        track.running = track.segmenter.running
+        for change in self.transitions.update(modality, closed, track.running, settled):
+            self._tables.transition(change)
+        for interval in closed:
+            self.agreement.add_interval(interval)
+            if modality == "face":
+                self._write_pairs(self._pairing.face(interval))
+            else:
+                self._tables.voice(interval)
+                track.row_latency.add(monotonic() - self._clock.captured(interval.end))
+        if modality == "face":
+            self._hold(self._pairing.needed_from(settled))
+
+    def _hear(self, message: Prediction | StreamEnd) -> None:
+        if isinstance(message, StreamEnd):
+            self._write_pairs(self._pairing.voice_ended())
+            return
+        face = self.tracks.get("face")
+        if face is None or face.ended:
+            face_from = math.inf
+        else:
+            face_from = face.running.start if face.running else face.segmenter.settled
+        self._write_pairs(self._pairing.voice(message, face_from))
+
+    def _write_pairs(self, pairs: list[Pair]) -> None:
+        for pair in pairs:
+            self._tables.pair(pair)
+            self.agreement.add(pair)
+            self.recent.append(pair)
+            latency = monotonic() - self._clock.captured(pair.face.end)
+            self.tracks["face"].row_latency.add(latency)

@@ -1,0 +1,113 @@
+"""The command line."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from streamer import __version__
+from streamer.resources import demo_clip
+from streamer.types import StreamerError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Emotions of a speaker's face and voice, streamed to tables and a live dashboard.",
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"streamer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A video or sound file.", show_default=False)],
+    speed: Annotated[
+        str, typer.Option(help="1: as it was recorded; N: N times as fast; max: lossless.")
+    ] = "1",
+    out: Annotated[Path, typer.Option(help="Where sessions go.")] = Path("statistics"),
+    session: Annotated[
+        str | None, typer.Option(help="The session's name.  [default: date, time and file]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml over the defaults.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="One value: section.key=value.")
+    ] = None,
+    dashboard: Annotated[
+        bool | None, typer.Option(help="The live picture.  [default: in a terminal]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print session.json at the end.")] = False,
+    start: Annotated[float, typer.Option(min=0, help="Begin at this second of the file.")] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after so many seconds.")
+    ] = None,
+) -> None:
+    """Replay a recording through the models into tables.
+
+    Exit status: 0 all analysed, 1 failed on the way, 2 bad input, 3 analysed but something is wrong
+    with the recording, 130 stopped by Ctrl-C.
+    """
+    # Imported late: --help and a wrong option must not wait for the models' libraries.
+    from streamer.run import Options, replay_file  # noqa: PLC0415
+
+    factor = None if speed == "max" else _factor(speed)
+    options = Options(
+        file, factor, out, session, config, settings or [], dashboard, start, duration, as_json
+    )
+    outcome = replay_file(options, errors)
+    if as_json:
+        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+    raise typer.Exit(outcome.status)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where sessions go.")] = Path("statistics"),
+) -> None:
+    """Replay the bundled recording: 21 s of an actor, five emotions, one mismatch."""
+    replay(demo_clip(), out=out)
+
+
+def _factor(speed: str) -> float:
+    try:
+        factor = float(speed)
+    except ValueError:
+        factor = 0.0
+    if not 0.01 <= factor <= 1000:
+        raise StreamerError(f"--speed {speed}: use max, or a number from 0.01 to 1000")
+    return factor
+
+
+def main() -> None:
+    """Run the program: an error that the user can mend is one line, never a traceback."""
+    try:
+        app()
+    except StreamerError as error:
+        errors.print(f"[bold red]streamer:[/] {_plain(str(error))}")
+        sys.exit(error.status)
+
+
+def _plain(text: str) -> str:
+    """No control characters and no markup: file names are not trusted with the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text).replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

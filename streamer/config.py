@@ -1,0 +1,181 @@
+"""config.yaml as a typed, frozen model; what it does not know, it refuses."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from streamer.resources import default_config
+from streamer.types import StreamerError
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    """One section: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class FaceConfig(Section):
+    """How often and in which faces emotions are looked for."""
+
+    rate_hz: Annotated[float, Field(gt=0, le=240)]
+    rule: Literal["single", "largest"]
+    min_score: Share
+    stale_s: Seconds
+    max_px: Annotated[int, Field(ge=128, le=8192)]
+    detector: ModelName
+    emotion: ModelName
+
+
+class SpeechConfig(Section):
+    """The voice's windows and its activity."""
+
+    window_s: Annotated[float, Field(gt=0, le=60)]
+    hop_s: Annotated[float, Field(ge=0.05, le=10)]
+    min_s: Annotated[float, Field(gt=0, le=60)]
+    vad_threshold: Share
+    min_voiced: Share
+    vad: ModelName
+    emotion: ModelName
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_s > self.window_s:
+            raise ValueError(f"min_s {self.min_s:g} is longer than window_s {self.window_s:g}")
+        if self.hop_s > self.window_s:
+            raise ValueError(f"hop_s {self.hop_s:g} is longer than window_s {self.window_s:g}")
+        return self
+
+
+class SegmenterConfig(Section):
+    """How predictions become intervals."""
+
+    policy: Literal["argmax", "hysteresis"]
+    smoothing_s: Annotated[float, Field(ge=0, le=60)]
+    margin: Share
+    min_duration_s: Annotated[float, Field(ge=0, le=60)]
+    max_gap_s: Annotated[float, Field(ge=0, le=60)]
+
+
+class ModelsConfig(Section):
+    """Where the models are and what runs them."""
+
+    dir: str | None
+    provider: Literal["auto", "cpu", "cuda"]
+    threads: Annotated[int, Field(ge=1, le=64)]
+
+
+class RingsConfig(Section):
+    """What waits between the source and the workers."""
+
+    audio_s: Annotated[float, Field(gt=0, le=600)]
+    max_lag_s: Annotated[float, Field(ge=0.2, le=10)]
+
+
+class DashboardConfig(Section):
+    """The live picture in the terminal."""
+
+    rate_hz: Annotated[float, Field(gt=0, le=60)]
+
+
+class Config(Section):
+    """The whole configuration; each component is given its own section."""
+
+    face: FaceConfig
+    speech: SpeechConfig
+    segmenter: SegmenterConfig
+    models: ModelsConfig
+    rings: RingsConfig
+    dashboard: DashboardConfig
+
+    @model_validator(mode="after")
+    def _room_for_windows(self) -> Self:
+        # A window, the sound of a short face interval decided late, and something to go on with.
+        delay = (
+            self.segmenter.smoothing_s + self.segmenter.min_duration_s + self.segmenter.max_gap_s
+        )
+        needed = 3 * self.speech.window_s + delay + 5
+        if self.rings.audio_s < needed:
+            raise ValueError(f"rings.audio_s must be at least {needed:g} for these windows")
+        return self
+
+
+def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
+    """The packaged defaults, overlaid by the file at ``path`` and then by ``section.key=value``s.
+
+    Raises StreamerError with one line naming the key and, for an unknown one, the nearest known.
+    """
+    values = _read(default_config())
+    if path is not None:
+        _merge(values, _read(path), str(path))
+    for setting in settings or []:
+        key, equals, text = setting.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not (equals and dot and name):
+            raise StreamerError(f"--set {setting}: write it as section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise StreamerError(f"--set {setting}: the value is not valid YAML") from None
+        _merge(values, {section: {name: value}}, f"--set {setting}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise StreamerError(f"configuration: {_explain(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise StreamerError(f"{path}: can't read the configuration: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise StreamerError(f"{path}: not valid YAML{where}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise StreamerError(f"{path}: a configuration is sections of keys, not a {_kind(values)}")
+    return values
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any], origin: str) -> None:
+    for section, keys in changes.items():
+        if section not in values:
+            raise StreamerError(f"{origin}: unknown section {section!r}{_nearest(section, values)}")
+        if not isinstance(keys, dict):
+            raise StreamerError(f"{origin}: {section} must hold keys, not a {_kind(keys)}")
+        for key, value in keys.items():
+            if key not in values[section]:
+                known = {f"{section}.{k}": 0 for k in values[section]}
+                everywhere = {f"{s}.{k}": 0 for s in values for k in values[s]}
+                hint = _nearest(f"{section}.{key}", known) or _nearest(str(key), everywhere)
+                raise StreamerError(f"{origin}: unknown key {section}.{key}{hint}")
+            is_number = type(value) is int and isinstance(values[section][key], float)
+            values[section][key] = float(value) if is_number else value
+
+
+def _nearest(name: object, known: dict[str, Any]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{key}: {what}" if key else what
+    return f"{key} = {first['input']!r}: {what[:1].lower()}{what[1:]}"
+
+
+def _kind(value: object) -> str:
+    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "value")

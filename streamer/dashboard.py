@@ -1,0 +1,188 @@
+"""The live picture: a pure function of a view, for any size of terminal."""
+
+from dataclasses import dataclass, field
+
+from rich.console import Group, RenderableType
+from rich.layout import Layout
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from streamer.agreement import Agreement
+from streamer.pairing import Pair
+from streamer.types import EMOTIONS, Floats, Running
+
+COLOURS = {
+    "Angry": "red",
+    "Disgust": "green",
+    "Fear": "magenta",
+    "Happy": "yellow",
+    "Sad": "blue",
+    "Surprise": "cyan",
+    "Neutral": "white",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityView:
+    """One modality now. ``silent`` says why there are no probabilities, latency is p95 in s."""
+
+    probs: Floats | None
+    running: Running | None
+    time: float
+    transitions: int
+    silent: str
+    latency: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that the dashboard shows. Times in media seconds."""
+
+    title: str
+    t: float
+    start: float
+    duration: float | None
+    speed: str
+    provider: str
+    faces_per_s: float
+    dropped: int
+    row_latency: float | None
+    face: ModalityView | None
+    voice: ModalityView | None
+    agreement: Agreement
+    rows: list[Pair] = field(default_factory=list)
+
+
+def render(view: View, width: int, height: int) -> RenderableType:
+    """The dashboard for a terminal of ``width`` × ``height`` characters."""
+    layout = Layout()
+    room = max(height - 2 - 10 - 2, 4)
+    layout.split_column(
+        Layout(_header(view), size=2),
+        Layout(name="now", size=10),
+        Layout(_rows(view, room - 3), size=room),
+        Layout(_status(view), size=2),
+    )
+    bars = max(width // 2 - 22, 8)
+    layout["now"].split_row(
+        Layout(_modality("Face", view.face, bars, "no picture in this source")),
+        Layout(_modality("Voice", view.voice, bars, "no sound in this source")),
+    )
+    return layout
+
+
+def plain(view: View) -> str:
+    """One progress line, for output that is not a terminal."""
+    now = [
+        f"{name} {m.running.label if m.running else m.silent}"
+        for name, m in (("face", view.face), ("voice", view.voice))
+        if m
+    ]
+    return (
+        f"{clock(view.t)}{_total(view)}  {'  '.join(now)}  rows {view.agreement.rows}  "
+        f"mismatch {view.agreement.mismatch_share:.0%}  dropped {view.dropped}"
+    )
+
+
+def clock(t: float) -> str:
+    """Media time as minutes and tenths of a second, with hours when there are any."""
+    tenths = round(max(t, 0) * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    prefix = f"{hours}:{minutes:02}" if hours else f"{minutes:02}"
+    return f"{prefix}:{rest // 10:02}.{rest % 10}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A latency for people."""
+    if seconds is None:
+        return "–"
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def _header(view: View) -> RenderableType:
+    line = Table.grid(expand=True, padding=(0, 1))
+    line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    line.add_column(justify="right", no_wrap=True)
+    line.add_row(
+        Text(view.title, style="bold", overflow="ellipsis"),
+        Text(f"{clock(view.t)}{_total(view)}  {view.speed}  {view.provider}"),
+    )
+    done = (view.t - view.start) / view.duration if view.duration else None
+    bar = ProgressBar(total=1.0, completed=min(done or 0.0, 1.0), pulse=done is None)
+    return Group(line, bar)
+
+
+def _total(view: View) -> str:
+    return f" / {clock(view.start + view.duration)}" if view.duration is not None else ""
+
+
+def _modality(name: str, view: ModalityView | None, bars: int, missing: str) -> Panel:
+    if view is None:
+        return Panel(Text(missing, style="dim"), title=name, border_style="dim")
+    grid = Table.grid(padding=(0, 1))
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
+    for i, emotion in enumerate(EMOTIONS):
+        p = float(view.probs[i]) if view.probs is not None else 0.0
+        colour = COLOURS[emotion] if view.probs is not None else "dim"
+        full = round(p * bars)
+        grid.add_row(
+            Text(f"{emotion:8}", style=colour),
+            Text("█" * full + "·" * (bars - full), style=colour),
+            Text(f"{p:4.0%}" if view.probs is not None else "   –"),
+        )
+    if view.running is None:
+        now = Text(view.silent, style="dim")
+    else:
+        now = Text(view.running.label, style=f"bold {COLOURS[view.running.label]}")
+        now.append(f" for {max(view.time - view.running.start, 0):.1f} s", style="default")
+        if view.probs is None:
+            now.append(f"  ({view.silent})", style="dim")
+    title = f"{name} · {view.transitions} transition{'s' * (view.transitions != 1)}"
+    return Panel(
+        Group(grid, now),
+        title=title,
+        title_align="left",
+        subtitle_align="right",
+        subtitle=f"p95 {milliseconds(view.latency)}",
+    )
+
+
+def _rows(view: View, room: int) -> Panel:
+    table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
+    for title, right in (("start", 1), ("end", 1), ("s", 1), ("face", 0), ("p", 1)):
+        table.add_column(title, justify="right" if right else "left", no_wrap=True)
+    table.add_column("voice", no_wrap=True)
+    table.add_column("p", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True, ratio=1)
+    for pair in reversed(view.rows[-room:] if room > 0 else []):
+        face, voice = pair.face, pair.voice
+        label = voice.label or ""
+        table.add_row(
+            clock(face.start),
+            clock(face.end),
+            f"{face.end - face.start:.1f}",
+            Text(face.label, style=COLOURS[face.label]),
+            f"{face.score:.0%}",
+            Text(label or "nobody spoke", style=COLOURS.get(label, "dim")),
+            f"{voice.score:.0%}" if label else "",
+            Text("mismatch" if pair.mismatch else "", style="bold red"),
+        )
+    return Panel(table, title=f"Closed intervals · {view.agreement.rows}", title_align="left")
+
+
+def _status(view: View) -> RenderableType:
+    share = view.agreement.mismatch_share
+    parts = [
+        f"mismatch {share:.0%}",
+        f"faces {view.faces_per_s:.1f}/s",
+        f"dropped {view.dropped}",
+        f"row latency p95 {milliseconds(view.row_latency)}",
+    ]
+    text = Text("   ".join(parts))
+    if view.dropped:
+        text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
+    return Group(text, Text("Ctrl-C: stop, close the open intervals and write everything", "dim"))

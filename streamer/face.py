@@ -1,0 +1,177 @@
+"""Faces in a picture, and the emotion of the one that speaks."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import FaceConfig
+from streamer.models import Model
+from streamer.types import Floats, Image
+
+Reals = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face: box in pixels of the picture, score 0…1."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+
+
+class BlazeFace:
+    """BlazeFace short-range: faces that fill a good part of the picture.
+
+    Source: Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on mobile GPUs",
+    2019. Suppression is the paper's blending: overlapping boxes are averaged, which shakes less
+    from frame to frame than picking the best one.
+    """
+
+    _OVERLAP = 0.3
+
+    def __init__(self, model: Model, min_score: float) -> None:
+        self._model = model
+        self._size = int(model.manifest.preprocess["size"][0])
+        self._min_logit = _logit(min_score)
+        self._anchors = _anchors(self._size)
+        self._input = model.manifest.inputs[0].name
+
+    def detect(self, image: Image) -> list[Face]:
+        """Faces in an RGB picture uint8 (H, W, 3), best first."""
+        size = self._size
+        height, width = image.shape[:2]
+        scale = size / max(height, width)
+        small = cv2.resize(
+            image,
+            (max(round(width * scale), 1), max(round(height * scale), 1)),
+            interpolation=cv2.INTER_AREA,
+        )
+        top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
+        canvas = np.zeros((1, size, size, 3), np.float32)
+        canvas[0, top : top + small.shape[0], left : left + small.shape[1]] = small
+        pre = self._model.manifest.preprocess
+        canvas *= np.float32(pre["scale"])
+        canvas += np.float32(pre["shift"])
+        raw, logits = self._model.run(**{self._input: canvas})
+        scores = logits[0, :, 0]
+        keep = np.flatnonzero(scores > self._min_logit)
+        if not len(keep):
+            return []
+        boxes = raw[0, keep, :4] / size
+        boxes[:, :2] += self._anchors[keep]
+        weights = 1 / (1 + np.exp(-np.clip(scores[keep], -80, 80)))
+        faces = _blend(boxes, weights, self._OVERLAP)
+        back = size / scale
+        return [
+            Face(
+                (x - w / 2) * back - left / scale,
+                (y - h / 2) * back - top / scale,
+                w * back,
+                h * back,
+                score,
+            )
+            for x, y, w, h, score in faces
+        ]
+
+
+class FaceEmotion:
+    """Emotion probabilities of one face, cut from the picture as the detector's manifest says."""
+
+    def __init__(self, model: Model, crop: dict[str, float]) -> None:
+        self._model, self._crop = model, crop
+        pre = model.manifest.preprocess
+        self._size = (int(pre["size"][0]), int(pre["size"][1]))
+        self._dark_std = float(pre.get("dark_std") or 0)
+        self._input = model.manifest.inputs[0].name
+
+    def probs(self, image: Image, face: Face) -> Floats:
+        """Float32 (7,) in the order of EMOTIONS for ``face`` in an RGB picture uint8 (H, W, 3)."""
+        side = self._crop["side"] * max(face.width, face.height)
+        x = face.x + face.width / 2 - side / 2
+        y = face.y + face.height / 2 - side / 2 - self._crop["up"] * max(face.width, face.height)
+        cut = _square(image, x, y, side)
+        gray = cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)
+        method = cv2.INTER_AREA if gray.shape[0] > self._size[0] else cv2.INTER_LINEAR
+        gray = cv2.resize(gray, self._size, interpolation=method)
+        pixels = gray.astype(np.float32)
+        # A dark, flat picture is stretched; a normal one is left: stretching costs accuracy there.
+        if 0 < (deviation := float(pixels.std())) < self._dark_std:
+            pixels = np.clip((pixels - pixels.mean()) / deviation * 48 + 128, 0, 255)
+        return self._model.to_emotions(self._model.run(**{self._input: pixels[None, None]})[0][0])
+
+
+class FaceReader:
+    """Detector, rule and emotion in one call."""
+
+    def __init__(self, detector: Model, emotion: Model, config: FaceConfig) -> None:
+        self._detector = BlazeFace(detector, config.min_score)
+        self._emotion = FaceEmotion(emotion, detector.manifest.preprocess["crop"])
+        self._single = config.rule == "single"
+
+    def read(self, image: Image) -> tuple[int, Floats | None]:
+        """(number of faces, probabilities (7,) or None) of an RGB picture uint8 (H, W, 3).
+
+        None: no face, or by the rule ``single`` more than one, as in the original.
+        """
+        faces = self._detector.detect(image)
+        if not faces or (self._single and len(faces) > 1):
+            return len(faces), None
+        face = max(faces, key=lambda f: f.width * f.height)
+        return len(faces), self._emotion.probs(image, face)
+
+
+def _logit(p: float) -> float:
+    return math.log(max(p, 1e-9) / max(1 - p, 1e-9))
+
+
+def _anchors(size: int) -> Floats:
+    """Centres (896, 2) in 0…1: two anchors a cell at stride 8, six at stride 16."""
+    grids = []
+    for stride, each in ((8, 2), (16, 6)):
+        cells = size // stride
+        centres = (np.arange(cells, dtype=np.float32) + 0.5) / cells
+        x, y = np.meshgrid(centres, centres)
+        grids.append(np.repeat(np.stack([x.ravel(), y.ravel()], 1), each, axis=0))
+    return np.concatenate(grids)
+
+
+def _blend(boxes: Reals, weights: Reals, overlap: float) -> list[tuple[float, ...]]:
+    """Weighted suppression: (x, y, w, h, score) of each group of overlapping centre-size boxes."""
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    area = np.prod(np.maximum(high - low, 0), axis=1)
+    left = list(np.argsort(-weights, kind="stable"))
+    found = []
+    while left:
+        best = left[0]
+        rest = np.array(left)
+        size = np.minimum(high[rest], high[best]) - np.maximum(low[rest], low[best])
+        shared = np.prod(np.maximum(size, 0), axis=1)
+        iou = shared / np.maximum(area[rest] + area[best] - shared, 1e-12)
+        group = rest[(iou > overlap) | (rest == best)]
+        box = np.average(boxes[group], axis=0, weights=weights[group])
+        found.append((*(float(v) for v in box), float(weights[best])))
+        chosen = set(group.tolist())
+        left = [i for i in left if i not in chosen]
+    return found
+
+
+def _square(image: Image, x: float, y: float, side: float) -> Image:
+    """The square with its corner at (x, y); what lies outside repeats the picture's edge."""
+    height, width = image.shape[:2]
+    left, top, size = math.floor(x), math.floor(y), max(round(side), 2)
+    right, bottom = left + size, top + size
+    inner = image[
+        min(max(top, 0), height - 1) : max(min(bottom, height), 1),
+        min(max(left, 0), width - 1) : max(min(right, width), 1),
+    ]
+    edges = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+    if any(edges):
+        return np.asarray(cv2.copyMakeBorder(inner, *edges, cv2.BORDER_REPLICATE), np.uint8)
+    return inner

@@ -1,0 +1,155 @@
+"""Joins each face interval with the voice during it."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamer.config import SpeechConfig
+from streamer.types import EMOTIONS, NEUTRAL, Floats, Interval, Prediction, SpanReply, SpanRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """The voice during a face interval. ``label`` None: nobody spoke. ``score``, ``intensity`` and
+    ``voiced`` (share of the time with speech) are 0…1.
+    """
+
+    label: str | None
+    score: float = 0.0
+    intensity: float = 0.0
+    voiced: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A closed face interval and its voice: one row in each of the paired tables."""
+
+    face: Interval
+    voice: Voice
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether both modalities said something, and not the same."""
+        return self.voice.label is not None and self.voice.label != self.face.label
+
+
+@dataclass(slots=True)
+class _Pending:
+    face: Interval
+    key: int | None = None
+    """Of the question asked about its sound."""
+    needed_from: float = 0.0
+    voice: Voice | None = None
+
+
+class Pairing:
+    """Face intervals and voice predictions in, pairs out, in the order of the face intervals.
+
+    An interval as long as a voice window or longer takes the mean, weighted by how much was
+    spoken, of the windows that lie wholly inside it; a shorter one has its own sound heard, but at
+    least ``speech.min_s`` around its middle (the original's rule, made bounded in memory).
+    """
+
+    def __init__(
+        self, config: SpeechConfig, ask: Callable[[SpanRequest], None], has_audio: bool
+    ) -> None:
+        self._config, self._ask = config, ask
+        self._windows: deque[Prediction] = deque()
+        self._pending: deque[_Pending] = deque()
+        self._heard = -np.inf if has_audio else np.inf
+        self._has_audio = has_audio
+        self._keys = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no interval waits for its voice."""
+        return not self._pending
+
+    def needed_from(self, settled: float) -> float:
+        """From which time on sound may still be asked for, s; face intervals before ``settled``
+        were all given.
+        """
+        tail = settled - self._config.window_s - 2 * self._config.hop_s
+        return min([tail, *(p.needed_from for p in self._pending)])
+
+    def face(self, interval: Interval) -> list[Pair]:
+        """Take a closed face interval; return the pairs that are complete."""
+        self._pending.append(_Pending(interval, needed_from=self._span(interval)[0]))
+        return self._complete()
+
+    def voice(self, prediction: Prediction, face_from: float) -> list[Pair]:
+        """Take the next voice prediction; no face interval to come begins before ``face_from``."""
+        self._windows.append(prediction)
+        self._heard = prediction.end
+        waiting = self._pending[0].face.start if self._pending else face_from
+        while self._windows and self._windows[0].start < min(waiting, face_from):
+            self._windows.popleft()
+        return self._complete()
+
+    def voice_ended(self) -> list[Pair]:
+        """No more voice predictions come."""
+        self._heard = np.inf
+        return self._complete()
+
+    def reply(self, reply: SpanReply) -> list[Pair]:
+        """Take the answer to a question."""
+        for pending in self._pending:
+            if pending.key == reply.key:
+                pending.voice = _voice(reply.probs, reply.voiced)
+        return self._complete()
+
+    def give_up(self) -> list[Pair]:
+        """Nobody answers any more: what still waits for its voice is given without one."""
+        for pending in self._pending:
+            pending.voice = pending.voice or Voice(None)
+        return self._complete()
+
+    def _complete(self) -> list[Pair]:
+        for pending in self._pending:
+            # Windows that end together at the end of the sound come one after another: > not >=.
+            if pending.voice is None and pending.key is None and self._heard > pending.face.end:
+                self._decide(pending)
+        pairs = []
+        while self._pending and (voice := self._pending[0].voice):
+            pairs.append(Pair(self._pending.popleft().face, voice))
+        return pairs
+
+    def _decide(self, pending: _Pending) -> None:
+        face = pending.face
+        if not self._has_audio:
+            pending.voice = Voice(None)
+            return
+        if face.end - face.start >= self._config.window_s:
+            inside = [w for w in self._windows if w.start >= face.start and w.end <= face.end]
+            if inside:
+                pending.voice = _mean(inside)
+                return
+        self._keys += 1
+        pending.key = self._keys
+        self._ask(SpanRequest(self._keys, *self._span(face)))
+
+    def _span(self, face: Interval) -> tuple[float, float]:
+        """The stretch of sound that stands for a short interval, s."""
+        middle, length = (face.start + face.end) / 2, face.end - face.start
+        half = min(max(length, self._config.min_s), self._config.window_s) / 2
+        return middle - half, middle + half
+
+
+def _mean(windows: list[Prediction]) -> Voice:
+    spoken = [w for w in windows if w.probs is not None]
+    voiced = float(np.mean([w.voiced for w in windows]))
+    if not spoken:
+        return Voice(None, voiced=voiced)
+    probs = np.average(
+        [w.probs for w in spoken if w.probs is not None], axis=0, weights=[w.voiced for w in spoken]
+    )
+    return _voice(probs, voiced)
+
+
+def _voice(probs: Floats | None, voiced: float) -> Voice:
+    if probs is None:
+        return Voice(None, voiced=voiced)
+    best = int(np.argmax(probs))
+    return Voice(EMOTIONS[best], float(probs[best]), float(1 - probs[NEUTRAL]), voiced)

@@ -1,0 +1,170 @@
+"""The whole wiring: a source thread fills two rings, a worker empties each, one owner writes.
+
+source ─┬─ FrameRing ── FaceWorker ───┐
+        └─ AudioRing ── SpeechWorker ─┴─ inbox ── Analysis (this thread) ── tables
+                            └──────── questions ─────┘
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streamer import models
+from streamer.analysis import Analysis
+from streamer.clock import Clock, cpu, monotonic
+from streamer.config import Config
+from streamer.face import FaceReader
+from streamer.models import Model
+from streamer.pairing import Pairing
+from streamer.ring import AudioRing, FrameRing
+from streamer.segmenter import create
+from streamer.speech import SpeechEmotion, VoiceActivity
+from streamer.tables import SessionTables
+from streamer.types import SAMPLE_RATE, Failure, Message, Modality, Source, StreamerError
+from streamer.workers import FaceWorker, SpeechWorker
+
+TICK_S = 0.125
+FOREVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The four models of a session."""
+
+    detector: Model
+    face: Model
+    vad: Model
+    voice: Model
+
+    @classmethod
+    def load(cls, config: Config) -> "Models":
+        """Load and check all of them. Raises StreamerError."""
+        models.check_runtime()
+        return cls(
+            models.load(config.face.detector, "face-detection", config.models),
+            models.load(config.face.emotion, "face-emotion", config.models),
+            models.load(config.speech.vad, "voice-activity", config.models),
+            models.load(config.speech.emotion, "speech-emotion", config.models),
+        )
+
+    def all(self) -> list[Model]:
+        """All of them."""
+        return [self.detector, self.face, self.vad, self.voice]
+
+
+class Pipeline:
+    """One run from a source to tables. ``run`` is called once, by the thread that owns them."""
+
+    def __init__(
+        self,
+        source: Source,
+        loaded: Models,
+        config: Config,
+        clock: Clock,
+        tables: SessionTables,
+        stop: threading.Event,
+    ) -> None:
+        self.source, self._clock, self._stop, self._tables = source, clock, stop, tables
+        self._inbox: queue.Queue[Message] = queue.Queue(maxsize=512)
+        rings, rate = config.rings, config.face.rate_hz
+        slots = max(round(rings.max_lag_s * rate), 2)
+        start = round(source.info.start * SAMPLE_RATE)
+        self.frames = FrameRing(rate, slots, clock.lossless)
+        self.audio = AudioRing(rings.audio_s, clock.lossless, start)
+        reader = FaceReader(loaded.detector, loaded.face, config.face)
+        send = self._inbox.put
+        self.face = FaceWorker(reader, self.frames, clock, config.face.stale_s, send)
+        vad = VoiceActivity(loaded.vad, config.speech.vad_threshold, self.audio, rings.audio_s)
+        emotion = SpeechEmotion(loaded.voice, config.speech)
+        self.speech = SpeechWorker(
+            vad, emotion, self.audio, clock, config.speech, rings.max_lag_s, send
+        )
+        has_face, has_voice = source.info.has_video, source.info.has_audio
+        modalities: dict[Modality, bool] = {"face": has_face, "voice": has_voice}
+        segmenters = {m: create(m, config.segmenter) for m, there in modalities.items() if there}
+        self.analysis = Analysis(
+            segmenters,
+            Pairing(config.speech, self.speech.ask, has_voice),
+            tables,
+            clock,
+            lambda t: self.audio.hold("owner", round(min(t * SAMPLE_RATE, FOREVER))),
+        )
+        self._bodies: dict[str, Callable[[], None]] = {"source": self._feed}
+        if has_face:
+            self._bodies["face"] = self.face.run
+            self.audio.hold("owner", start)
+        if has_voice:
+            self._bodies["speech"] = self.speech.run
+        self.wall_s = self.cpu_s = 0.0
+
+    def run(self, tick: Callable[[], None]) -> None:
+        """Run to the end of the source or to ``stop``; ``tick`` is called a few times a second.
+
+        Raises what any thread raised, after everything was stopped in order, the open intervals
+        were closed and the tables were flushed.
+        """
+        began, cpu_before = monotonic(), cpu()
+        threads = [
+            threading.Thread(target=self._guarded, args=(name, body), name=f"streamer-{name}")
+            for name, body in self._bodies.items()
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._own(tick, began)
+        except BaseException:
+            self._abort(threads)
+            raise
+        finally:
+            self.speech.dismiss()
+            for thread in threads:
+                thread.join()
+            self.source.close()
+            self.wall_s, self.cpu_s = monotonic() - began, cpu() - cpu_before
+        self._tables.sync()
+
+    def _own(self, tick: Callable[[], None], began: float) -> None:
+        """Take messages until every row is written."""
+        last = began
+        while not self.analysis.done:
+            if self._stop.is_set():
+                self.analysis.closed_by = "stopped"
+            try:
+                message = self._inbox.get(timeout=TICK_S)
+            except queue.Empty:
+                message = None
+            if isinstance(message, Failure):
+                raise message.error
+            if message is not None:
+                self.analysis.take(message)
+            if (now := monotonic()) - last >= TICK_S:
+                self._tables.sync()  # before anyone is shown the rows
+                self.wall_s, last = now - began, now
+                tick()
+
+    def _feed(self) -> None:
+        self.source.run(self.frames, self.audio, self._stop)
+
+    def _guarded(self, name: str, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except BaseException as error:
+            self._inbox.put(Failure(name, error))
+
+    def _abort(self, threads: list[threading.Thread]) -> None:
+        """Stop every thread, then save what is there; the error itself matters more."""
+        self._stop.set()
+        self.frames.abort()
+        self.audio.close()
+        self.speech.dismiss()
+        while any(thread.is_alive() for thread in threads):
+            try:
+                self._inbox.get(timeout=0.05)  # a worker may wait for room
+            except queue.Empty:
+                continue
+        try:
+            self.analysis.finish("error")
+            self._tables.sync()
+        except StreamerError:
+            pass  # the disk is full: that is most likely the error on its way

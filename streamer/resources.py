@@ -1,0 +1,21 @@
+"""Files that come with the program: in a wheel inside the package, in a checkout beside it."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent
+
+
+def default_config() -> Path:
+    """The packaged config.yaml."""
+    return _DATA / "config.yaml"
+
+
+def models_dir() -> Path:
+    """The folder of the packaged models."""
+    return _DATA / "models"
+
+
+def demo_clip() -> Path:
+    """The bundled recording of one speaker with known emotions."""
+    return _PACKAGE / "demo" / "demo.mp4"

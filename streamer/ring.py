@@ -1,0 +1,205 @@
+"""Preallocated rings between a source and its workers: the only locks of the program.
+
+Two policies. Lossless (files as fast as possible): a full ring makes the source wait. Live
+(devices, paced replay): the oldest datum is overwritten and counted. A closed ring hands out what
+it still holds, then ends.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from streamer.types import SAMPLE_RATE, AudioChunk, Floats, Frame
+
+
+class FrameRing:
+    """Keeps, of a stream of frames, those that the media-time grid k / rate_hz asks for.
+
+    Grid point t_k wants the newest frame up to t_k. Whether a frame is wanted is known when its
+    successor comes, so the newest frame waits outside the slots until then.
+    """
+
+    def __init__(self, rate_hz: float, slots: int, lossless: bool) -> None:
+        self._rate, self._lossless = rate_hz, lossless
+        self._slots: list[Frame | None] = [None] * slots
+        self._first = self._count = 0
+        self._newest: Frame | None = None
+        self._closed = False
+        self._change = threading.Condition()
+        self.seen = 0
+        """Frames that the source has put."""
+        self.dropped = 0
+        """Wanted frames that were overwritten before the worker took them."""
+        self.end = 0.0
+        """Where the stream ended, s; final once closed."""
+
+    def put(self, frame: Frame) -> bool:
+        """Take a frame later than the last one. Blocks while full if lossless; False: closed."""
+        with self._change:
+            previous = self._newest
+            if previous is not None and self._wanted(previous.t, frame.t):
+                self._keep(previous)
+            if self._closed:
+                return False
+            self._newest, self.seen = frame, self.seen + 1
+            self._change.notify_all()
+            return True
+
+    def take(self) -> Frame | None:
+        """The next wanted frame, oldest first. Blocks; None: closed and empty."""
+        with self._change:
+            self._change.wait_for(lambda: self._count or self._closed)
+            if not self._count:
+                return None
+            frame, self._slots[self._first] = self._slots[self._first], None
+            self._first = (self._first + 1) % len(self._slots)
+            self._count -= 1
+            self._change.notify_all()
+            return frame
+
+    def close(self, end: float | None = None) -> None:
+        """No more frames come; the stream ended at ``end`` s (None: with its last frame).
+
+        The last frame is kept if a grid point before the end wants it.
+        """
+        with self._change:
+            if self._closed:
+                return
+            last = self._newest
+            if last is not None:
+                self.end = max(last.t if end is None else end, last.t)
+                if self._wanted(last.t, self.end) or self.seen == 1:
+                    self._keep(last)
+            self._closed = True
+            self._change.notify_all()
+
+    def abort(self) -> None:
+        """End at once: whoever waits is let go."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _wanted(self, t: float, following: float) -> bool:
+        # Is there a k with t <= k / rate < following? The slack forgives the last bit of a PTS.
+        return math.ceil(t * self._rate - 1e-6) < following * self._rate - 1e-6
+
+    def _keep(self, frame: Frame) -> None:
+        if self._count == len(self._slots):
+            if self._lossless:
+                self._change.wait_for(lambda: self._count < len(self._slots) or self._closed)
+                if self._closed:
+                    return
+            else:
+                self._first = (self._first + 1) % len(self._slots)
+                self._count -= 1
+                self.dropped += 1
+        self._slots[(self._first + self._count) % len(self._slots)] = frame
+        self._count += 1
+
+
+class AudioRing:
+    """The last ``seconds`` of 16 kHz mono sound, addressed by sample index; gaps are silence.
+
+    Readers say with ``hold`` from which sample on they still need the sound.
+    """
+
+    def __init__(self, seconds: float, lossless: bool, start: int = 0) -> None:
+        self._pcm = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+        self._lossless = lossless
+        self._held: dict[str, int] = {}
+        self._closed = False
+        self._change = threading.Condition()
+        self.start = start
+        """The first sample of the stream."""
+        self.end = start
+        """One after the newest sample."""
+
+    def write(self, chunk: AudioChunk) -> bool:
+        """Append a chunk; a hole before it becomes silence, an overlap is cut. False: closed."""
+        if not self.advance(chunk.start):
+            return False
+        pcm = chunk.pcm[max(self.end - chunk.start, 0) :]
+        return all(self._append(part) for part in self._parts(pcm))
+
+    def advance(self, sample: int) -> bool:
+        """Fill with silence up to ``sample``. False: closed."""
+        step = len(self._pcm) // 4
+        while self.end < sample and not self._closed:
+            self._append(np.zeros(min(step, sample - self.end), np.float32))
+        return not self._closed
+
+    def hold(self, reader: str, sample: int) -> None:
+        """``reader`` no longer needs what lies before ``sample``."""
+        with self._change:
+            self._held[reader] = sample
+            self._change.notify_all()
+
+    def wait(self, sample: int, interrupted: Callable[[], bool]) -> bool:
+        """Block until the sound reaches ``sample``, the ring is closed, or ``interrupted()``.
+
+        True: no waiting for ``sample`` is needed any more.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self.end >= sample or self._closed or interrupted())
+            return self.end >= sample or self._closed
+
+    def pause(self, interrupted: Callable[[], bool]) -> None:
+        """Block until ``interrupted()``, whatever the sound does."""
+        with self._change:
+            self._change.wait_for(interrupted)
+
+    def wake(self) -> None:
+        """Let the waiting reader look at its ``interrupted`` again."""
+        with self._change:
+            self._change.notify_all()
+
+    def read(self, start: int, end: int) -> Floats | None:
+        """A copy of [start, end), float32; None where it is (partly) not, or no longer, there."""
+        with self._change:
+            if start < self.end - len(self._pcm) or start < self.start or end > self.end:
+                return None
+            size = len(self._pcm)
+            at, length = start % size, end - start
+            return np.concatenate(
+                [self._pcm[at : at + length], self._pcm[: max(at + length - size, 0)]]
+            )
+
+    def close(self) -> None:
+        """No more sound comes: ``end`` is final, and whoever waits is let go."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``end`` is final."""
+        return self._closed
+
+    def _parts(self, pcm: Floats) -> list[Floats]:
+        step = len(self._pcm) // 4
+        return [pcm[at : at + step] for at in range(0, len(pcm), step)]
+
+    def _append(self, pcm: Floats) -> bool:
+        size = len(self._pcm)
+        with self._change:
+            if self._lossless:
+                self._change.wait_for(
+                    lambda: (
+                        self._closed
+                        or self.end + len(pcm) - min(self._held.values(), default=self.end) <= size
+                    )
+                )
+            if self._closed:
+                return False
+            at = self.end % size
+            first = min(len(pcm), size - at)
+            self._pcm[at : at + first] = pcm[:first]
+            self._pcm[: len(pcm) - first] = pcm[first:]
+            self.end += len(pcm)
+            self._change.notify_all()
+            return True

@@ -1,0 +1,216 @@
+"""One session from options to exit status: everything around the pipeline that a user meets."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from streamer import config as configuration
+from streamer import summary
+from streamer.clock import Clock, FreeClock, PacedClock, monotonic, today
+from streamer.config import Config
+from streamer.dashboard import ModalityView, View, plain, render
+from streamer.pipeline import Models, Pipeline
+from streamer.sources.file import FileSource
+from streamer.tables import SessionTables, new_session, write_summary
+from streamer.types import Modality
+
+PLAIN_S = 5.0
+"""Between two progress lines where there is no dashboard, wall s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked of a replay. ``speed`` None: as fast as possible, lossless."""
+
+    file: Path
+    speed: float | None
+    out: Path
+    session: str | None
+    config: Path | None
+    settings: list[str]
+    dashboard: bool | None
+    start: float
+    duration: float | None
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The exit status, and session.json's content."""
+
+    status: int
+    summary: dict[str, object]
+
+
+def replay_file(options: Options, console: Console) -> Outcome:
+    """Replay a file into a new session. Raises StreamerError for what the user can mend."""
+    config = configuration.load(options.config, options.settings)
+    stop = threading.Event()
+    clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
+    source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
+    try:
+        with console.status("Loading the models…"):
+            loaded = Models.load(config)
+        _tell_once(loaded, console)
+        now = today()
+        folder = new_session(options.out, options.session, options.file.stem, now)
+        with SessionTables(folder) as tables, _signals(stop) as caught:
+            pipeline = Pipeline(source, loaded, config, clock, tables, stop)
+            speed = "max" if options.speed is None else f"×{options.speed:g}"
+            about = summary.opening(pipeline, loaded, config, speed, now)
+            write_summary(folder, about)
+            _warn_missing(source, console)
+            ended, error = "end", None
+            try:
+                with _display(pipeline, options, config, console, speed, loaded) as tick:
+                    pipeline.run(tick)
+            except BaseException as failure:
+                ended, error = "error", str(failure) or type(failure).__name__
+                raise
+            finally:
+                if caught:
+                    ended = signal.Signals(caught[0]).name
+                about |= summary.closing(pipeline, ended, error)
+                write_summary(folder, about)
+    finally:
+        source.close()
+    for problem in source.problems:
+        _warn(console, f"{options.file}: {problem}")
+    console.print(summary.report(pipeline))
+    console.print(f"Tables: {escape(str(folder))}")
+    status = 128 + caught[0] if caught else 3 if source.problems else 0
+    return Outcome(status, about)
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM end the session in order; a second one ends it at once."""
+    caught: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        stop.set()
+
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _display(
+    pipeline: Pipeline,
+    options: Options,
+    config: Config,
+    console: Console,
+    speed: str,
+    loaded: Models,
+) -> Iterator[Callable[[], None]]:
+    """The tick that shows the session: the dashboard in a terminal, else a line now and then."""
+
+    def view() -> View:
+        return _view(pipeline, options.file.name, speed, loaded.face.provider)
+
+    wanted = console.is_terminal and not options.quiet
+    if options.dashboard if options.dashboard is not None else wanted:
+        with Live(
+            console=console, screen=console.is_terminal, auto_refresh=False, transient=True
+        ) as live:
+            shown = 0.0
+
+            def redraw() -> None:
+                nonlocal shown
+                if (now := monotonic()) - shown >= 1 / config.dashboard.rate_hz - 0.01:
+                    shown = now
+                    live.update(render(view(), console.width, console.height), refresh=True)
+
+            yield redraw
+        return
+    last = monotonic()
+
+    def line() -> None:
+        nonlocal last
+        if monotonic() - last >= PLAIN_S:
+            last = monotonic()
+            console.print(plain(view()), markup=False)
+
+    yield line
+
+
+def _view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
+    analysis, info = pipeline.analysis, pipeline.source.info
+
+    def modality(name: Modality, silent: str) -> ModalityView | None:
+        track = analysis.tracks.get(name)
+        if track is None:
+            return None
+        return ModalityView(
+            track.probs,
+            track.running,
+            track.time,
+            analysis.transitions.counts[name],
+            silent,
+            track.prediction_latency.percentile(95),
+        )
+
+    face = analysis.tracks.get("face") or analysis.tracks["voice"]
+    return View(
+        title="".join(c if c.isprintable() else "?" for c in title),
+        t=max(t.time for t in analysis.tracks.values()),
+        start=info.start,
+        duration=info.duration,
+        speed=speed,
+        provider=provider.removesuffix("ExecutionProvider"),
+        faces_per_s=pipeline.face.analysed / max(pipeline.wall_s, 1e-9),
+        dropped=pipeline.frames.dropped + pipeline.speech.skipped,
+        row_latency=face.row_latency.percentile(95),
+        face=modality("face", "no face, or more than one"),
+        voice=modality("voice", "nobody speaks"),
+        agreement=analysis.agreement,
+        rows=list(analysis.recent),
+    )
+
+
+def _warn_missing(source: FileSource, console: Console) -> None:
+    if not source.info.has_video:
+        _warn(console, "no picture in this file: the face's tables stay empty")
+    if not source.info.has_audio:
+        _warn(console, "no sound in this file: the voice's tables stay empty")
+
+
+def _warn(console: Console, text: str) -> None:
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    console.print(f"[bold yellow]streamer:[/] {escape(clean)}")
+
+
+def _tell_once(loaded: Models, console: Console) -> None:
+    """Say what a model's licence asks to be said, at the first start with it."""
+    seen = Path(typer.get_app_dir("streamer")) / "notices"
+    try:
+        told = set(seen.read_text(encoding="utf-8").split())
+    except OSError:
+        told = set()
+    fresh = [m for m in loaded.all() if m.manifest.licence.notice and m.manifest.sha256 not in told]
+    for model in fresh:
+        console.print(
+            f"[bold]{model.manifest.name}:[/] {escape(model.manifest.licence.notice or '')}"
+        )
+    try:
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        told |= {model.manifest.sha256 for model in fresh}
+        seen.write_text("\n".join(sorted(told)) + "\n", encoding="utf-8")
+    except OSError:
+        return  # then it is said again

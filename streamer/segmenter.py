@@ -1,0 +1,175 @@
+"""Online segmenters: pure state machines, predictions in, closed intervals out.
+
+Both keep `streamer.types.Segmenter`. A boundary lies at the first prediction of the new emotion;
+an interval ends where the next begins, or where its face or voice was lost.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import SegmenterConfig
+from streamer.types import (
+    EMOTIONS,
+    NEUTRAL,
+    ClosedBy,
+    Floats,
+    Interval,
+    Modality,
+    Prediction,
+    Running,
+    Segmenter,
+)
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Predictions that speak for one emotion, from ``start`` s on."""
+
+    label: int
+    start: float
+    total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
+    samples: int = 0
+
+    def add(self, probs: Floats) -> None:
+        self.total = self.total + probs
+        self.samples += 1
+
+    def absorb(self, other: "_Stretch") -> None:
+        self.total = self.total + other.total
+        self.samples += other.samples
+
+    def close(self, modality: Modality, end: float, closed_by: ClosedBy) -> Interval:
+        mean = self.total / max(self.samples, 1)
+        return Interval(
+            modality,
+            EMOTIONS[self.label],
+            self.start,
+            end,
+            float(mean[self.label]),
+            float(1 - mean[NEUTRAL]),
+            self.samples,
+            closed_by,
+        )
+
+
+class ArgmaxSegmenter:
+    """The original's rule: a change of the most probable emotion closes the interval at once."""
+
+    def __init__(self, modality: Modality) -> None:
+        self._modality = modality
+        self._open: _Stretch | None = None
+        self.settled = -math.inf
+
+    @property
+    def running(self) -> Running | None:
+        """The open interval."""
+        return Running(EMOTIONS[self._open.label], self._open.start) if self._open else None
+
+    def push(self, prediction: Prediction) -> list[Interval]:
+        """Take the next prediction; return what it closes."""
+        self.settled = prediction.time
+        if prediction.probs is None:
+            return self.finish(prediction.time, "gap")
+        label = int(np.argmax(prediction.probs))
+        closed = []
+        if self._open is None or self._open.label != label:
+            closed = self.finish(prediction.time, "change")
+            self._open = _Stretch(label, prediction.time)
+        self._open.add(prediction.probs)
+        return closed
+
+    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
+        """Close what is open at ``end``."""
+        stretch, self._open = self._open, None
+        return [stretch.close(self._modality, end, closed_by)] if stretch else []
+
+
+class HysteresisSegmenter:
+    """Smoothed probabilities, a margin and a least duration.
+
+    Another emotion takes over when its probability, smoothed exponentially with the time constant
+    ``smoothing_s``, has led the current one's by ``margin`` for ``min_duration_s``; the boundary is
+    where its lead began. A loss of the face or voice ends the interval only after ``max_gap_s``,
+    and then where it began.
+    """
+
+    def __init__(self, modality: Modality, config: SegmenterConfig) -> None:
+        self._modality, self._config = modality, config
+        self._open: _Stretch | None = None
+        self._rival: _Stretch | None = None
+        self._smooth: Floats | None = None
+        self._last = self._now = -math.inf
+        self._lost: float | None = None
+
+    @property
+    def settled(self) -> float:
+        """No interval that is not open yet begins before this time, s."""
+        return self._rival.start if self._rival else self._now
+
+    @property
+    def running(self) -> Running | None:
+        """The open interval."""
+        return Running(EMOTIONS[self._open.label], self._open.start) if self._open else None
+
+    def push(self, prediction: Prediction) -> list[Interval]:
+        """Take the next prediction; return what it closes."""
+        self._now = t = prediction.time
+        probs = prediction.probs
+        if probs is None:
+            self._lost = t if self._lost is None else self._lost
+            gone = t - self._lost >= self._config.max_gap_s
+            return self.finish(t, "gap") if gone else []
+        closed = []
+        if self._lost is not None and t - self._lost >= self._config.max_gap_s:
+            closed = self.finish(t, "gap")
+        self._lost = None
+        label = self._follow(t, probs)
+        if self._open is None:
+            self._open = _Stretch(label, t)
+        if label == self._open.label:
+            self._settle()
+        elif self._rival is None or self._rival.label != label:
+            self._settle()
+            self._rival = _Stretch(label, t)
+        (self._rival or self._open).add(probs)
+        if self._rival and t - self._rival.start >= self._config.min_duration_s - 1e-9:
+            closed += [self._open.close(self._modality, self._rival.start, "change")]
+            self._open, self._rival = self._rival, None
+        return closed
+
+    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
+        """Close what is open: where the face or voice was lost, else at ``end``."""
+        if self._lost is not None:
+            end, closed_by = self._lost, "gap"
+        self._settle()
+        stretch, self._open, self._smooth, self._lost = self._open, None, None, None
+        return [stretch.close(self._modality, end, closed_by)] if stretch else []
+
+    def _follow(self, t: float, probs: Floats) -> int:
+        """Smooth, and name the emotion that leads: the open one unless beaten by the margin."""
+        if self._smooth is None or self._config.smoothing_s == 0:
+            self._smooth = probs
+        else:
+            weight = 1 - math.exp(-(t - self._last) / self._config.smoothing_s)
+            self._smooth = self._smooth + weight * (probs - self._smooth)
+        self._last = t
+        best = int(np.argmax(self._smooth))
+        if self._open and self._smooth[best] - self._smooth[self._open.label] < self._config.margin:
+            return self._open.label
+        return best
+
+    def _settle(self) -> None:
+        """A rival that did not last belongs to the open interval."""
+        if self._open and self._rival:
+            self._open.absorb(self._rival)
+        self._rival = None
+
+
+def create(modality: Modality, config: SegmenterConfig) -> Segmenter:
+    """The segmenter that the configuration's policy names."""
+    if config.policy == "argmax":
+        return ArgmaxSegmenter(modality)
+    return HysteresisSegmenter(modality, config)

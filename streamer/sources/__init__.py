@@ -1,0 +1,1 @@
+"""Where media comes from. Every source keeps the contract of `streamer.types.Source`."""

@@ -1,0 +1,104 @@
+"""Reads a container once and hands out each stream's packets as they are asked for."""
+
+# Packet is generic for the type checker alone: annotations must stay text.
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from streamer.types import StreamerError
+
+SKEW_S = 10.0
+"""How far a file may store one stream behind the other, s."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Packet[Stream] packets of one stream that wait while the other stream is read."""
+
+    packets: deque[Packet[Stream]] = field(default_factory=deque)
+    newest: float = -math.inf
+    given_up: float = -math.inf
+
+
+class Demuxer:
+    """One pass over ``container``, shared by the readers of its streams.
+
+    A reader that runs ahead makes the other streams' packets wait here, compressed. When they span
+    SKEW_S and its own stream still shows nothing (a gap, or it ended early) the reader is told the
+    time up to which there is nothing, so that the others can go on and nothing piles up.
+    """
+
+    def __init__(self, container: InputContainer, streams: list[Stream], origin: float) -> None:
+        self._source = container.demux(streams)
+        self._waiting = {stream.index: _Waiting() for stream in streams}
+        self._origin = origin
+        self._done = False
+        self.damaged = 0
+        """Packets that could not be read or decoded."""
+        self.cut = False
+        """Whether reading broke off with an error."""
+
+    def packets(self, stream: Stream) -> Iterator[Packet[Stream] | float]:
+        """The packets of ``stream`` in file order, the last one empty (it flushes the decoder).
+
+        A float t between them: nothing of this stream was found up to t s. Raises StreamerError
+        if a packet from before such a t turns up after all.
+        """
+        mine = self._waiting[stream.index]
+        others = [w for index, w in self._waiting.items() if index != stream.index]
+        while True:
+            if mine.packets:
+                yield mine.packets.popleft()
+            elif self._done:
+                yield Packet()
+                return
+            elif (ahead := _span(others)) > max(mine.newest, mine.given_up) + SKEW_S:
+                mine.given_up = ahead
+                yield mine.given_up
+            else:
+                self._read()
+
+    def decode(self, stream: Stream, packet: Packet[Stream]) -> list[object]:
+        """The frames of one packet; a damaged packet gives none and is counted."""
+        try:
+            if packet.size:
+                return list(packet.decode())
+            assert isinstance(stream, (VideoStream, AudioStream))
+            return list(stream.codec_context.decode(None))
+        except FFmpegError:
+            self.damaged += packet.size > 0
+            return []
+
+    def _read(self) -> None:
+        try:
+            packet = next(self._source, None)
+        except FFmpegError:
+            packet, self.cut = None, True
+        if packet is None:
+            self._done = True
+        elif packet.size:
+            queue = self._waiting[packet.stream.index]
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            if stamp is not None and packet.time_base is not None:
+                queue.newest = float(stamp * packet.time_base) - self._origin
+            if queue.newest < queue.given_up - 1:
+                raise StreamerError(
+                    f"picture and sound lie more than {SKEW_S:g} s apart in this file: "
+                    "rewrite it interleaved (ffmpeg -i IN -c copy OUT.mkv)"
+                )
+            queue.packets.append(packet)
+
+
+def _span(queues: list[_Waiting]) -> float:
+    """How far the waiting packets of the other streams reach, s."""
+    return max((q.newest for q in queues if q.packets), default=-math.inf)

@@ -1,0 +1,200 @@
+"""What travels between the threads, and the protocols that the stages keep.
+
+Times are media seconds from the recording's common origin; sample indices count 16 kHz samples
+from the same origin.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Modality = Literal["face", "voice"]
+ClosedBy = Literal["change", "gap", "end", "stopped", "error"]
+
+EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+NEUTRAL = EMOTIONS.index("Neutral")
+SAMPLE_RATE = 16_000
+
+
+class StreamerError(Exception):
+    """An error that a user can mend: one line that says what is wrong and what to do.
+
+    ``status`` is the exit status: 2 for bad input or usage, 1 for a failure while running.
+    """
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture at time ``t``. ``load`` converts it to uint8 (H, W, 3) RGB when first needed:
+    a frame that no grid point asks for is never converted.
+    """
+
+    t: float
+    index: int
+    load: Callable[[], Image]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Mono sound, float32 (n,) in −1…1 at 16 kHz; ``start`` is the index of its first sample."""
+
+    start: int
+    pcm: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one moment.
+
+    time: the moment from which it speaks (a frame's time; the start of a voice window's cell), s.
+    start, end: the stretch of data it looked at, s. A frame has both at its own time.
+    probs: float32 (7,) in the order of EMOTIONS, or None: no face, more than one, or nobody speaks.
+    voiced: share of the looked-at time in which somebody speaks, 0…1 (voice only).
+    captured: monotonic wall time at which the newest datum it used was captured, s.
+    """
+
+    modality: Modality
+    time: float
+    start: float
+    end: float
+    probs: Floats | None
+    voiced: float = 0.0
+    captured: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A closed stretch of one emotion. ``score`` is the label's mean probability, ``intensity`` the
+    mean probability of anything but Neutral (both 0…1), ``samples`` the predictions behind it.
+    """
+
+    modality: Modality
+    label: str
+    start: float
+    end: float
+    score: float
+    intensity: float
+    samples: int
+    closed_by: ClosedBy
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The interval that is still open: it may yet change, so no table has it."""
+
+    label: str
+    start: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRequest:
+    """Asks the speech worker for the voice during [start, end) s; ``key`` comes back with it."""
+
+    key: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReply:
+    """The answer to a SpanRequest: ``probs`` is None where nobody spoke."""
+
+    key: int
+    probs: Floats | None
+    voiced: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """A worker has seen everything of its modality; ``t`` is where its stream ended, s."""
+
+    modality: Modality
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A thread died of ``error``."""
+
+    thread: str
+    error: BaseException
+
+
+Message = Prediction | SpanReply | StreamEnd | Failure
+
+
+@dataclass(slots=True)
+class SourceInfo:
+    """What a source is. ``duration`` is None where it has no end known beforehand."""
+
+    name: str
+    has_video: bool
+    has_audio: bool
+    start: float = 0.0
+    duration: float | None = None
+    description: dict[str, object] = field(default_factory=dict)
+
+
+class FrameSink(Protocol):
+    """Where a source puts its frames."""
+
+    def put(self, frame: Frame) -> bool:
+        """Take a frame; False: nobody wants more."""
+
+    def close(self, end: float | None = None) -> None:
+        """No more frames come; the stream ended at ``end`` s."""
+
+
+class AudioSink(Protocol):
+    """Where a source puts its sound."""
+
+    def write(self, chunk: AudioChunk) -> bool:
+        """Take a chunk; what is missing before it is silence. False: nobody wants more."""
+
+    def advance(self, sample: int) -> bool:
+        """There is no sound before ``sample`` that was not written yet. False: as in write."""
+
+    def close(self) -> None:
+        """No more sound comes."""
+
+
+class Source(Protocol):
+    """Media stamped with its own time, pushed into two sinks until it ends."""
+
+    info: SourceInfo
+    problems: list[str]
+    """What was wrong with the media, a line each; complete after ``run``."""
+
+    def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
+        """Push everything, in time order; close both sinks at the end, or soon after ``stop``."""
+
+    def close(self) -> None:
+        """Release the device or file; may be called twice."""
+
+
+class Segmenter(Protocol):
+    """An online segmenter of one modality: predictions in time order in, closed intervals out."""
+
+    @property
+    def settled(self) -> float:
+        """No interval that is not open yet begins before this time, s."""
+
+    @property
+    def running(self) -> Running | None:
+        """The open interval."""
+
+    def push(self, prediction: Prediction) -> list[Interval]:
+        """Take the next prediction; return what it closes."""
+
+    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
+        """Close what is open at ``end``."""

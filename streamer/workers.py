@@ -1,0 +1,163 @@
+"""The two threads between the rings and the owner: frames and windows in, predictions out."""
+
+from collections import deque
+from collections.abc import Callable
+
+from streamer.clock import Clock
+from streamer.config import SpeechConfig
+from streamer.face import FaceReader
+from streamer.ring import AudioRing, FrameRing
+from streamer.speech import SpeechEmotion, VoiceActivity
+from streamer.types import (
+    SAMPLE_RATE,
+    Message,
+    Prediction,
+    SpanReply,
+    SpanRequest,
+    StreamEnd,
+)
+
+Send = Callable[[Message], None]
+
+
+class FaceWorker:
+    """Reads every wanted frame. A picture that went stale before the next one came says None."""
+
+    def __init__(
+        self, reader: FaceReader, ring: FrameRing, clock: Clock, stale_s: float, send: Send
+    ) -> None:
+        self._reader, self._ring, self._clock = reader, ring, clock
+        self._stale_s, self._send = stale_s, send
+        self.analysed = self.without_face = self.several_faces = 0
+
+    def run(self) -> None:
+        """Work until the ring ends."""
+        last = None
+        while (frame := self._ring.take()) is not None:
+            self._note_gap(last, frame.t)
+            faces, probs = self._reader.read(frame.load())
+            self.analysed += 1
+            self.without_face += faces == 0
+            self.several_faces += faces > 1
+            captured = self._clock.captured(frame.t)
+            self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured))
+            last = frame.t
+        self._note_gap(last, self._ring.end)
+        self._send(StreamEnd("face", self._ring.end))
+
+    def _note_gap(self, last: float | None, t: float) -> None:
+        if last is not None and t - last > self._stale_s:
+            at = last + self._stale_s
+            self._send(Prediction("face", at, last, at, None, 0.0, self._clock.captured(t)))
+
+
+class SpeechWorker:
+    """Predicts the voice around every grid point k · hop, and answers the owner's questions.
+
+    The window of grid point c is [c − L/2, c + L/2), cut at both ends of the sound, and speaks for
+    the cell [c − hop/2, c + hop/2). It is ready when the sound reaches c + L/2: nothing sees the
+    future. A late worker (live policy) jumps to the newest grid point that is ready.
+    """
+
+    _AROUND = SAMPLE_RATE // 2  # speech is looked for within 0.5 s of the grid point
+
+    def __init__(
+        self,
+        vad: VoiceActivity,
+        emotion: SpeechEmotion,
+        ring: AudioRing,
+        clock: Clock,
+        config: SpeechConfig,
+        max_lag_s: float,
+        send: Send,
+    ) -> None:
+        self._vad, self._emotion, self._ring, self._clock = vad, emotion, ring, clock
+        self._hop = round(config.hop_s * SAMPLE_RATE)
+        self._half = round(config.window_s * SAMPLE_RATE / 2)
+        self._min_voiced = config.min_voiced
+        self._max_lag = round(max_lag_s * SAMPLE_RATE)
+        self._send = send
+        self._questions: deque[SpanRequest] = deque()
+        self._dismissed = False
+        self.windows = self.without_speech = self.skipped = 0
+        ring.hold("speech", ring.start)
+
+    def ask(self, request: SpanRequest) -> None:
+        """Ask for the voice during a span; the reply comes as a message."""
+        self._questions.append(request)
+        self._ring.wake()
+
+    def dismiss(self) -> None:
+        """No more questions come."""
+        self._dismissed = True
+        self._ring.wake()
+
+    def run(self) -> None:
+        """Work until the sound has ended and the owner has no more questions."""
+        index = -(-self._ring.start // self._hop)
+        while True:
+            centre = index * self._hop
+            while not self._ring.wait(centre + self._half, self._answerable):
+                self._answer()
+            self._answer()
+            if self._ring.closed and centre >= self._ring.end:
+                break
+            index += self._jump(centre)
+            self._predict(index * self._hop)
+            index += 1
+        self._send(StreamEnd("voice", self._ring.end / SAMPLE_RATE))
+        while not self._dismissed or self._questions:
+            self._answer()
+            self._ring.pause(lambda: bool(self._questions) or self._dismissed)
+
+    def _jump(self, centre: int) -> int:
+        """How many grid points to leave out because the worker is late."""
+        late = self._ring.end - (centre + self._half)
+        if self._clock.lossless or self._ring.closed or late <= self._max_lag:
+            return 0
+        self.skipped += late // self._hop
+        return late // self._hop
+
+    def _predict(self, centre: int) -> None:
+        ring = self._ring
+        start, end = max(centre - self._half, ring.start), min(centre + self._half, ring.end)
+        self._vad.advance(min(centre + self._AROUND, end))
+        voiced = self._vad.share(centre - self._AROUND, centre + self._AROUND)
+        probs = None
+        if voiced >= self._min_voiced and (pcm := ring.read(start, end)) is not None:
+            probs = self._emotion.probs(pcm)
+        self.windows += 1
+        self.without_speech += probs is None
+        self._send(
+            Prediction(
+                "voice",
+                max(centre - self._hop // 2, ring.start) / SAMPLE_RATE,
+                start / SAMPLE_RATE,
+                end / SAMPLE_RATE,
+                probs,
+                voiced,
+                self._clock.captured(end / SAMPLE_RATE),
+            )
+        )
+        ring.hold("speech", min(centre + self._hop - self._half, self._vad.position))
+
+    def _answerable(self) -> bool:
+        if not self._questions:
+            return False
+        return self._ring.end >= self._vad.needed(_samples(self._questions[0].end))
+
+    def _answer(self) -> None:
+        while self._questions and (self._ring.closed or self._answerable()):
+            question = self._questions.popleft()
+            start = max(_samples(question.start), self._ring.start)
+            end = min(_samples(question.end), self._ring.end)
+            self._vad.advance(end)
+            voiced = self._vad.share(start, end)
+            probs = None
+            if voiced >= self._min_voiced and (pcm := self._ring.read(start, end)) is not None:
+                probs = self._emotion.probs(pcm)
+            self._send(SpanReply(question.key, probs, voiced))
+
+
+def _samples(t: float) -> int:
+    return round(t * SAMPLE_RATE)
