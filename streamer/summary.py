@@ -92,22 +92,20 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
 
 
 def report(pipeline: Pipeline) -> RenderableType:
-    """A short table of the session for the terminal."""
+    """What a session came to, two lines for each modality."""
     analysis = pipeline.analysis
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for column in ("", "most of the time"):
-        table.add_column(column, no_wrap=True)
-    for column in ("changes", "dropped", "p95: seen", "row"):
-        table.add_column(column, justify="right", no_wrap=True)
+    lines = Table.grid(padding=(0, 2))
     dropped = {"face": pipeline.frames.dropped, "voice": pipeline.speech.skipped}
     for modality, track in analysis.tracks.items():
-        counts = sorted(analysis.agreement.seconds[modality].items(), key=lambda c: -c[1])[:3]
-        table.add_row(
-            modality,
-            ", ".join(f"{name} {s:.1f} s" for name, s in counts) or "none",
-            str(analysis.transitions.counts[modality]),
-            str(dropped[modality]),
-            milliseconds(track.prediction_latency.percentile(95)),
-            milliseconds(track.row_latency.percentile(95)),
+        times = sorted(analysis.agreement.seconds[modality].items(), key=lambda item: -item[1])
+        changes = analysis.transitions.counts[modality]
+        lines.add_row(
+            f"[bold]{modality}[/]", ", ".join(f"{e} {s:.1f} s" for e, s in times) or "nothing said"
         )
-    return table
+        lines.add_row(
+            "",
+            f"[dim]{changes} changes, {dropped[modality]} dropped; p95 latency: "
+            f"prediction {milliseconds(track.prediction_latency.percentile(95))}, "
+            f"row {milliseconds(track.row_latency.percentile(95))}[/]",
+        )
+    return lines
