@@ -121,8 +121,8 @@ def _display(
 ) -> Iterator[Callable[[], None]]:
     """The tick that shows the session: the dashboard in a terminal, else a line now and then."""
 
-    def view() -> View:
-        return _view(pipeline, options.file.name, speed, loaded.face.provider)
+    def now() -> View:
+        return view(pipeline, options.file.name, speed, loaded.face.provider)
 
     wanted = console.is_terminal and not options.quiet
     if options.dashboard if options.dashboard is not None else wanted:
@@ -133,9 +133,9 @@ def _display(
 
             def redraw() -> None:
                 nonlocal shown
-                if (now := monotonic()) - shown >= 1 / config.dashboard.rate_hz - 0.01:
-                    shown = now
-                    live.update(render(view(), console.width, console.height), refresh=True)
+                if (at := monotonic()) - shown >= 1 / config.dashboard.rate_hz - 0.01:
+                    shown = at
+                    live.update(render(now(), console.width, console.height), refresh=True)
 
             yield redraw
         return
@@ -145,12 +145,13 @@ def _display(
         nonlocal last
         if monotonic() - last >= PLAIN_S:
             last = monotonic()
-            console.print(plain(view()), markup=False)
+            console.print(plain(now()), markup=False)
 
     yield line
 
 
-def _view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
+def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
+    """What the dashboard shows of a running pipeline."""
     analysis, info = pipeline.analysis, pipeline.source.info
 
     def modality(name: Modality, silent: str) -> ModalityView | None:
