@@ -1,0 +1,185 @@
+"""What stands around the real ONNX models: faces, voice activity, emotions."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamer import config as configuration
+from streamer.clock import FreeClock
+from streamer.face import Face, FaceEmotion, FaceReader
+from streamer.pipeline import Models
+from streamer.resources import demo_clip
+from streamer.ring import AudioRing, FrameRing
+from streamer.sources.file import FileSource
+from streamer.speech import SpeechEmotion, VoiceActivity
+from streamer.types import EMOTIONS, SAMPLE_RATE, AudioChunk, Floats, Image
+
+CONFIG = configuration.load()
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Models:
+    return Models.load(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def media() -> tuple[Image, Floats]:
+    """A picture of the happy segment and the demo's sound."""
+    frames, audio = FrameRing(1, 64, lossless=False), AudioRing(30, lossless=False)
+    source = FileSource(Path(demo_clip()), FreeClock())
+    source.run(frames, audio, threading.Event())
+    source.close()
+    pictures = [frame.load() for frame in iter(frames.take, None)]
+    sound = audio.read(0, audio.end)
+    assert sound is not None
+    return pictures[6], sound
+
+
+def reader(loaded: Models, rule: str = "single") -> FaceReader:
+    config = configuration.load(None, [f"face.rule={rule}"])
+    return FaceReader(loaded.detector, loaded.face, config.face)
+
+
+def test_one_face_is_found_where_it_is(loaded: Models, media: tuple[Image, Floats]) -> None:
+    (face,) = reader(loaded)._detector.detect(media[0])
+    assert 200 < face.x + face.width / 2 < 440
+    assert 120 < face.y + face.height / 2 < 360
+    assert 80 < face.width < 300
+    assert face.score > 0.8
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_boxes_do_not_depend_on_where_the_letterbox_lies(
+    loaded: Models, media: tuple[Image, Floats], turn: int
+) -> None:
+    picture = media[0]
+    (plain,) = reader(loaded)._detector.detect(picture)
+    pad = ((100, 100), (0, 0), (0, 0)) if turn else ((0, 0), (100, 100), (0, 0))
+    (padded,) = reader(loaded)._detector.detect(np.pad(picture, pad))
+    x, y = (0, 100) if turn else (100, 0)
+    assert padded.x - x == pytest.approx(plain.x, abs=0.1 * plain.width)
+    assert padded.y - y == pytest.approx(plain.y, abs=0.1 * plain.height)
+
+
+def test_happy_is_seen_as_happy(loaded: Models, media: tuple[Image, Floats]) -> None:
+    faces, probs = reader(loaded).read(media[0])
+    assert faces == 1
+    assert probs is not None
+    assert probs.dtype == np.float32
+    assert probs.sum() == pytest.approx(1, abs=1e-5)
+    assert EMOTIONS[int(probs.argmax())] == "Happy"
+
+
+def test_no_face_says_nothing(loaded: Models) -> None:
+    assert reader(loaded).read(np.full((480, 640, 3), 90, np.uint8)) == (0, None)
+
+
+def test_two_faces_say_nothing_or_the_largest_speaks(
+    loaded: Models, media: tuple[Image, Floats]
+) -> None:
+    face = media[0][60:420, 140:500]
+    small = np.ascontiguousarray(face[::2, ::2])
+    both = np.full((480, 640, 3), 128, np.uint8)
+    both[60:420, 20:380], both[150:330, 430:610] = face, small
+    assert reader(loaded, "single").read(both) == (2, None)
+    faces, probs = reader(loaded, "largest").read(both)
+    alone = both.copy()
+    alone[150:330, 430:610] = 128
+    _, expected = reader(loaded, "single").read(alone)
+    assert faces == 2
+    assert probs is not None
+    assert expected is not None
+    np.testing.assert_allclose(probs, expected, atol=0.15)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (3000, 2), (17, 17)])
+def test_any_picture_size_is_taken(loaded: Models, shape: tuple[int, int]) -> None:
+    assert reader(loaded).read(np.zeros((*shape, 3), np.uint8)) == (0, None)
+
+
+@pytest.mark.parametrize("box", [(-50, -40, 200, 200), (560, 400, 160, 160), (300, 200, 1, 1)])
+def test_a_face_at_the_edge_is_cut_with_the_edge_repeated(
+    loaded: Models, media: tuple[Image, Floats], box: tuple[float, float, float, float]
+) -> None:
+    emotion = FaceEmotion(loaded.face, loaded.detector.manifest.preprocess["crop"])
+    probs = emotion.probs(media[0], Face(*box, 0.9))
+    assert probs.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_dark_picture_keeps_its_emotion(loaded: Models, media: tuple[Image, Floats]) -> None:
+    dark = (media[0] * 0.15).astype(np.uint8)
+    _, probs = reader(loaded).read(dark)
+    assert probs is not None
+    assert EMOTIONS[int(probs.argmax())] == "Happy"
+
+
+def ring(sound: Floats) -> AudioRing:
+    audio = AudioRing(30, lossless=False)
+    audio.write(AudioChunk(0, sound))
+    audio.close()
+    return audio
+
+
+def activity(loaded: Models, sound: Floats, steps: list[int]) -> tuple[VoiceActivity, Floats]:
+    vad = VoiceActivity(loaded.vad, 0.5, ring(sound), 30)
+    for step in steps:
+        vad.advance(step)
+    return vad, vad._voiced.astype(np.float32)
+
+
+def test_speech_is_told_from_silence_and_noise(loaded: Models, media: tuple[Image, Floats]) -> None:
+    second = SAMPLE_RATE
+    noise = np.random.default_rng(0).normal(0, 0.02, 5 * second).astype(np.float32)
+    for sound, low, high in (
+        (media[1], 0.3, 0.9),
+        (np.zeros(5 * second, np.float32), 0, 0),
+        (noise, 0, 0.1),
+    ):
+        vad, _ = activity(loaded, sound, [len(sound)])
+        assert low <= vad.share(0, len(sound)) <= high
+
+
+def test_activity_does_not_depend_on_the_steps(loaded: Models, media: tuple[Image, Floats]) -> None:
+    end = len(media[1])
+    _, once = activity(loaded, media[1], [end])
+    _, often = activity(loaded, media[1], [*range(0, end, 777), end])
+    np.testing.assert_array_equal(once, often)
+
+
+def test_the_voice_model_wants_sound_enough(loaded: Models, media: tuple[Image, Floats]) -> None:
+    emotion = SpeechEmotion(loaded.voice, CONFIG.speech)
+    assert emotion.probs(media[1][: SAMPLE_RATE // 4]) is None
+    probs = emotion.probs(media[1][: 3 * SAMPLE_RATE])
+    assert probs is not None
+    assert probs.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_voice_models_own_order_of_labels_is_mapped(
+    loaded: Models, media: tuple[Image, Floats]
+) -> None:
+    pcm = media[1][: 3 * SAMPLE_RATE]
+    (logits,) = loaded.voice.run(input_values=pcm[None])
+    native = ["Angry", "Disgust", "Surprise", "Fear", "Happy", "Neutral", "Sad"]
+    weights = np.exp(logits[0].astype(np.float64) / 1.04)
+    expected = dict(zip(native, weights / weights.sum(), strict=True))
+    probs = SpeechEmotion(loaded.voice, CONFIG.speech).probs(pcm)
+    assert probs is not None
+    assert dict(zip(EMOTIONS, probs.tolist(), strict=True)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_loudness_does_not_change_the_voices_emotion(
+    loaded: Models, media: tuple[Image, Floats]
+) -> None:
+    emotion = SpeechEmotion(loaded.voice, CONFIG.speech)
+    pcm = media[1][: 3 * SAMPLE_RATE]
+    loud, soft = emotion.probs(pcm), emotion.probs(pcm * np.float32(0.1))
+    np.testing.assert_allclose(loud, soft, atol=1e-3)
+
+
+def test_the_provider_in_use_is_known(loaded: Models) -> None:
+    assert {model.provider for model in loaded.all()} <= {
+        "CPUExecutionProvider",
+        "CUDAExecutionProvider",
+    }
