@@ -69,7 +69,19 @@ class Analysis:
         """Take the next message of a worker; write the rows that it completes."""
         if isinstance(message, SpanReply):
             self._write_pairs(self._pairing.reply(message))
-            return
+        else:
+            self._follow(message)
+        self._release()
+
+    def finish(self, closed_by: ClosedBy) -> None:
+        """Close what an error left open, each where its modality had come to; write what can be."""
+        self.closed_by = closed_by
+        for modality, track in self.tracks.items():
+            if not track.ended:
+                self.take(StreamEnd(modality, track.time))
+        self._write_pairs(self._pairing.give_up())
+
+    def _follow(self, message: Prediction | StreamEnd) -> None:
         track = self.tracks[message.modality]
         if isinstance(message, Prediction):
             track.prediction_latency.add(monotonic() - message.captured)
@@ -83,13 +95,13 @@ class Analysis:
         if message.modality == "voice":
             self._hear(message)
 
-    def finish(self, closed_by: ClosedBy) -> None:
-        """Close what an error left open, each where its modality had come to; write what can be."""
-        self.closed_by = closed_by
-        for modality, track in self.tracks.items():
-            if not track.ended:
-                self.take(StreamEnd(modality, track.time))
-        self._write_pairs(self._pairing.give_up())
+    def _release(self) -> None:
+        """Let go of the sound that no face interval can need any more."""
+        face = self.tracks.get("face")
+        if face is not None:
+            settled = math.inf if face.ended else face.segmenter.settled
+            if settled > -math.inf:
+                self._hold(self._pairing.needed_from(settled))
 
     def _close(self, modality: Modality, closed: list[Interval], settled: float) -> None:
         track = self.tracks[modality]
@@ -103,8 +115,6 @@ class Analysis:
             else:
                 self._tables.voice(interval)
                 track.row_latency.add(monotonic() - self._clock.captured(interval.end))
-        if modality == "face":
-            self._hold(self._pairing.needed_from(settled))
 
     def _hear(self, message: Prediction | StreamEnd) -> None:
         if isinstance(message, StreamEnd):

@@ -1,12 +1,14 @@
 """The command line."""
 
 import json
+import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from streamer import __version__
 from streamer.resources import demo_clip
@@ -18,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Emotions of a speaker's face and voice, streamed to tables and a live dashboard.",
 )
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _version(asked: bool) -> None:
@@ -54,10 +56,8 @@ def replay(
         bool | None, typer.Option(help="The live picture.  [default: in a terminal]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print session.json at the end.")] = False,
-    start: Annotated[float, typer.Option(min=0, help="Begin at this second of the file.")] = 0.0,
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop after so many seconds.")
-    ] = None,
+    start: Annotated[float, typer.Option(help="Begin at this second of the file.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
 ) -> None:
     """Replay a recording through the models into tables.
 
@@ -68,6 +68,10 @@ def replay(
     from streamer.run import Options, replay_file  # noqa: PLC0415
 
     factor = None if speed == "max" else _factor(speed)
+    if not 0 <= start < math.inf:
+        raise StreamerError(f"--start {start:g}: use 0 or more seconds")
+    if duration is not None and not duration >= 0.1:
+        raise StreamerError(f"--duration {duration:g}: use 0.1 or more seconds")
     options = Options(
         file, factor, out, session, config, settings or [], dashboard, start, duration, as_json
     )
@@ -98,15 +102,24 @@ def _factor(speed: str) -> float:
 def main() -> None:
     """Run the program: an error that the user can mend is one line, never a traceback."""
     try:
-        app()
+        sys.exit(app(None if sys.argv[1:] else ["--help"], standalone_mode=False))
     except StreamerError as error:
-        errors.print(f"[bold red]streamer:[/] {_plain(str(error))}")
-        sys.exit(error.status)
+        _refuse(str(error), error.status)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        # A wrong option: of its class, only the name of this method is the same in every Typer.
+        explain = getattr(error, "format_message", None)
+        if explain is None:
+            raise
+        _refuse(f"{explain()} (--help shows what there is)", 2)
 
 
-def _plain(text: str) -> str:
-    """No control characters and no markup: file names are not trusted with the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("[", r"\[")
+def _refuse(message: str, status: int) -> NoReturn:
+    """Say why in one line: no control characters, no markup, as file names may have both."""
+    plain = "".join(c if c.isprintable() else "?" for c in message)
+    errors.print(Text.assemble(("streamer:", "bold red"), " ", plain))
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -96,11 +96,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _room_for_windows(self) -> Self:
-        # A window, the sound of a short face interval decided late, and something to go on with.
-        delay = (
-            self.segmenter.smoothing_s + self.segmenter.min_duration_s + self.segmenter.max_gap_s
-        )
-        needed = 3 * self.speech.window_s + delay + 5
+        # The sound of a short face interval decided late, while sound comes 10 s ahead of pictures.
+        speech, segmenter = self.speech, self.segmenter
+        delay = segmenter.smoothing_s + segmenter.min_duration_s + segmenter.max_gap_s
+        needed = 2 * (speech.window_s + speech.hop_s) + delay + self.face.stale_s + 12
         if self.rings.audio_s < needed:
             raise ValueError(f"rings.audio_s must be at least {needed:g} for these windows")
         return self
@@ -121,7 +120,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
             raise StreamerError(f"--set {setting}: write it as section.key=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):
             raise StreamerError(f"--set {setting}: the value is not valid YAML") from None
         _merge(values, {section: {name: value}}, f"--set {setting}")
     try:
@@ -136,7 +135,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise StreamerError(f"{path}: can't read the configuration: {reason}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise StreamerError(f"{path}: not valid YAML{where}") from None
@@ -155,9 +154,9 @@ def _merge(values: dict[str, Any], changes: dict[str, Any], origin: str) -> None
             raise StreamerError(f"{origin}: {section} must hold keys, not a {_kind(keys)}")
         for key, value in keys.items():
             if key not in values[section]:
-                known = {f"{section}.{k}": 0 for k in values[section]}
                 everywhere = {f"{s}.{k}": 0 for s in values for k in values[s]}
-                hint = _nearest(f"{section}.{key}", known) or _nearest(str(key), everywhere)
+                elsewhere = [k for k in everywhere if k.endswith(f".{key}")]
+                hint = _nearest(elsewhere[0] if elsewhere else f"{section}.{key}", everywhere)
                 raise StreamerError(f"{origin}: unknown key {section}.{key}{hint}")
             is_number = type(value) is int and isinstance(values[section][key], float)
             values[section][key] = float(value) if is_number else value

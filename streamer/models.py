@@ -20,6 +20,15 @@ from streamer.types import EMOTIONS, Floats, StreamerError
 Task = Literal["face-detection", "face-emotion", "voice-activity", "speech-emotion"]
 
 
+PREPROCESS: dict[Task, set[str]] = {
+    "face-detection": {"size", "scale", "shift", "crop"},
+    "face-emotion": {"size"},
+    "voice-activity": {"chunk", "context"},
+    "speech-emotion": {"sample_rate", "normalise", "min_window_s"},
+}
+"""What a manifest must say of the preprocessing for each task."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -121,6 +130,8 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
     manifest, path = find(name, config)
     if manifest.task != task:
         raise StreamerError(f"model {name} is for {manifest.task}, not for {task}")
+    if missing := PREPROCESS[task] - set(manifest.preprocess):
+        raise StreamerError(f"model {name}: its manifest's preprocess lacks {min(missing)}")
     unknown = set((manifest.mapping or {}).values()) - set(EMOTIONS)
     unmapped = set(manifest.labels or []) - set(manifest.mapping or {})
     if unknown or unmapped:
@@ -153,6 +164,8 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
 def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
     """Manifest and ONNX path of ``name``, in the configured folder or the packaged one."""
     folders = [Path(config.dir)] if config.dir else []
+    if folders and not folders[0].is_dir():
+        raise StreamerError(f"models.dir = {config.dir}: no such folder")
     folders.append(models_dir())
     for folder in folders:
         path = folder / f"{name}.json"

@@ -68,15 +68,16 @@ class Pairing:
         return not self._pending
 
     def needed_from(self, settled: float) -> float:
-        """From which time on sound may still be asked for, s; face intervals before ``settled``
-        were all given.
+        """From which time on sound may still be asked for, s; face intervals that end before
+        ``settled`` were all given.
         """
-        tail = settled - self._config.window_s - 2 * self._config.hop_s
-        return min([tail, *(p.needed_from for p in self._pending)])
+        return min([self._tail(settled), *(p.needed_from for p in self._pending)])
 
     def face(self, interval: Interval) -> list[Pair]:
         """Take a closed face interval; return the pairs that are complete."""
-        self._pending.append(_Pending(interval, needed_from=self._span(interval)[0]))
+        # A longer interval takes its windows; it asks only where too few of them lie inside.
+        needed_from = max(self._span(interval)[0], self._tail(interval.end))
+        self._pending.append(_Pending(interval, needed_from=needed_from))
         return self._complete()
 
     def voice(self, prediction: Prediction, face_from: float) -> list[Pair]:
@@ -130,6 +131,10 @@ class Pairing:
         pending.key = self._keys
         self._ask(SpanRequest(self._keys, *self._span(face)))
 
+    def _tail(self, end: float) -> float:
+        """From where on an interval that ends at ``end`` s may ask for sound, s."""
+        return end - self._config.window_s - 2 * self._config.hop_s
+
     def _span(self, face: Interval) -> tuple[float, float]:
         """The stretch of sound that stands for a short interval, s."""
         middle, length = (face.start + face.end) / 2, face.end - face.start
@@ -142,9 +147,8 @@ def _mean(windows: list[Prediction]) -> Voice:
     voiced = float(np.mean([w.voiced for w in windows]))
     if not spoken:
         return Voice(None, voiced=voiced)
-    probs = np.average(
-        [w.probs for w in spoken if w.probs is not None], axis=0, weights=[w.voiced for w in spoken]
-    )
+    weights = [max(w.voiced, 1e-9) for w in spoken]  # speech.min_voiced may be 0
+    probs = np.average([w.probs for w in spoken if w.probs is not None], axis=0, weights=weights)
     return _voice(probs, voiced)
 
 

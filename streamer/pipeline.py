@@ -8,6 +8,7 @@ source ─┬─ FrameRing ── FaceWorker ───┐
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from streamer import models
@@ -21,7 +22,7 @@ from streamer.ring import AudioRing, FrameRing
 from streamer.segmenter import create
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
-from streamer.types import SAMPLE_RATE, Failure, Message, Modality, Source, StreamerError
+from streamer.types import SAMPLE_RATE, Failure, Message, Modality, Source
 from streamer.workers import FaceWorker, SpeechWorker
 
 TICK_S = 0.125
@@ -41,12 +42,14 @@ class Models:
     def load(cls, config: Config) -> "Models":
         """Load and check all of them. Raises StreamerError."""
         models.check_runtime()
-        return cls(
+        loaded = cls(
             models.load(config.face.detector, "face-detection", config.models),
             models.load(config.face.emotion, "face-emotion", config.models),
             models.load(config.speech.vad, "voice-activity", config.models),
             models.load(config.speech.emotion, "speech-emotion", config.models),
         )
+        SpeechEmotion(loaded.voice, config.speech)  # refuses a window before a session is made
+        return loaded
 
     def all(self) -> list[Model]:
         """All of them."""
@@ -128,12 +131,12 @@ class Pipeline:
         """Take messages until every row is written."""
         last = began
         while not self.analysis.done:
-            if self._stop.is_set():
-                self.analysis.closed_by = "stopped"
             try:
                 message = self._inbox.get(timeout=TICK_S)
             except queue.Empty:
                 message = None
+            if self._stop.is_set():  # before the message that stopping brought about is taken
+                self.analysis.closed_by = "stopped"
             if isinstance(message, Failure):
                 raise message.error
             if message is not None:
@@ -163,8 +166,6 @@ class Pipeline:
                 self._inbox.get(timeout=0.05)  # a worker may wait for room
             except queue.Empty:
                 continue
-        try:
+        with suppress(Exception):  # such as a full disk: the error on its way matters more
             self.analysis.finish("error")
             self._tables.sync()
-        except StreamerError:
-            pass  # the disk is full: that is most likely the error on its way

@@ -26,6 +26,7 @@ class FrameRing:
         self._slots: list[Frame | None] = [None] * slots
         self._first = self._count = 0
         self._newest: Frame | None = None
+        self._quiet: float | None = None
         self._closed = False
         self._change = threading.Condition()
         self.seen = 0
@@ -33,26 +34,39 @@ class FrameRing:
         self.dropped = 0
         """Wanted frames that were overwritten before the worker took them."""
         self.end = 0.0
-        """Where the stream ended, s; final once closed."""
+        """Where the stream ended, s; until closed, the newest frame's time."""
 
     def put(self, frame: Frame) -> bool:
         """Take a frame later than the last one. Blocks while full if lossless; False: closed."""
         with self._change:
-            previous = self._newest
-            if previous is not None and self._wanted(previous.t, frame.t):
-                self._keep(previous)
+            self._pass(frame.t)
             if self._closed:
                 return False
-            self._newest, self.seen = frame, self.seen + 1
+            self._newest, self.end, self.seen = frame, frame.t, self.seen + 1
             self._change.notify_all()
             return True
 
-    def take(self) -> Frame | None:
-        """The next wanted frame, oldest first. Blocks; None: closed and empty."""
+    def advance(self, t: float) -> bool:
+        """No frame before ``t`` s is still to be put. Blocks as put does; False: closed.
+
+        Without it nothing would be known of a long time without frames until the next one comes.
+        """
         with self._change:
-            self._change.wait_for(lambda: self._count or self._closed)
+            self._pass(t)
+            self._quiet = self._newest.t if self._newest else t
+            self._change.notify_all()
+            return not self._closed
+
+    def take(self) -> Frame | float | None:
+        """The next wanted frame, oldest first. Blocks; None: closed and empty.
+
+        A float t instead: all frames before t s were taken, and time has come that far.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self._count or self._closed or self._quiet is not None)
             if not self._count:
-                return None
+                quiet, self._quiet = self._quiet, None
+                return None if self._closed else quiet
             frame, self._slots[self._first] = self._slots[self._first], None
             self._first = (self._first + 1) % len(self._slots)
             self._count -= 1
@@ -67,11 +81,9 @@ class FrameRing:
         with self._change:
             if self._closed:
                 return
-            last = self._newest
-            if last is not None:
-                self.end = max(last.t if end is None else end, last.t)
-                if self._wanted(last.t, self.end) or self.seen == 1:
-                    self._keep(last)
+            if self.seen:
+                self.end = max(self.end if end is None else end, self.end)
+                self._pass(self.end, only=self.seen == 1)
             self._closed = True
             self._change.notify_all()
 
@@ -83,6 +95,13 @@ class FrameRing:
 
     def __len__(self) -> int:
         return self._count
+
+    def _pass(self, t: float, only: bool = False) -> None:
+        """Keep the newest frame if a grid point before ``t`` wants it, or if it is the ``only``."""
+        last = self._newest
+        if last is not None and not self._closed and (only or self._wanted(last.t, t)):
+            self._newest = None
+            self._keep(last)
 
     def _wanted(self, t: float, following: float) -> bool:
         # Is there a k with t <= k / rate < following? The slack forgives the last bit of a PTS.

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.text import Text
 
 from streamer import config as configuration
 from streamer import summary
@@ -58,7 +59,8 @@ def replay_file(options: Options, console: Console) -> Outcome:
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
     source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
     try:
-        with console.status("Loading the models…"):
+        # Its thread outlives it a little: none where nobody would see it.
+        with console.status("Loading the models…") if console.is_terminal else nullcontext():
             loaded = Models.load(config)
         _tell_once(loaded, console)
         now = today()
@@ -86,7 +88,7 @@ def replay_file(options: Options, console: Console) -> Outcome:
     for problem in source.problems:
         _warn(console, f"{options.file}: {problem}")
     console.print(summary.report(pipeline))
-    console.print(f"Tables: {escape(str(folder))}")
+    console.print(f"Tables: {_clean(str(folder))}", markup=False)
     status = 128 + caught[0] if caught else 3 if source.problems else 0
     return Outcome(status, about)
 
@@ -169,7 +171,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
 
     face = analysis.tracks.get("face") or analysis.tracks["voice"]
     return View(
-        title="".join(c if c.isprintable() else "?" for c in title),
+        title=_clean(title),
         t=max(t.time for t in analysis.tracks.values()),
         start=info.start,
         duration=info.duration,
@@ -193,8 +195,12 @@ def _warn_missing(source: FileSource, console: Console) -> None:
 
 
 def _warn(console: Console, text: str) -> None:
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    console.print(f"[bold yellow]streamer:[/] {escape(clean)}")
+    console.print(Text.assemble(("streamer:", "bold yellow"), " ", _clean(text)))
+
+
+def _clean(text: str) -> str:
+    """No control characters: file names may have them. To be printed without markup."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _tell_once(loaded: Models, console: Console) -> None:

@@ -106,8 +106,12 @@ class HysteresisSegmenter:
 
     @property
     def settled(self) -> float:
-        """No interval that is not open yet begins before this time, s."""
-        return self._rival.start if self._rival else self._now
+        """No interval that is not open yet begins before this time, s, and the open one does not
+        end before it.
+        """
+        if self._rival:
+            return self._rival.start
+        return self._now if self._lost is None else self._lost
 
     @property
     def running(self) -> Running | None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -140,8 +141,8 @@ def seconds(t: float) -> str:
 
 
 def share(p: float) -> str:
-    """A probability or share with four digits."""
-    return f"{p:.4f}"
+    """A probability or share with four digits, never −0.0000."""
+    return f"{round(p, 4) + 0.0:.4f}"
 
 
 def new_session(out: Path, name: str | None, stem: str, now: datetime) -> Path:
@@ -182,6 +183,8 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise _unwritable(folder, error) from None
 
 

@@ -151,6 +151,9 @@ class FrameSink(Protocol):
     def put(self, frame: Frame) -> bool:
         """Take a frame; False: nobody wants more."""
 
+    def advance(self, t: float) -> bool:
+        """There is no frame before ``t`` s that was not put yet. False: as in put."""
+
     def close(self, end: float | None = None) -> None:
         """No more frames come; the stream ended at ``end`` s."""
 
@@ -187,7 +190,9 @@ class Segmenter(Protocol):
 
     @property
     def settled(self) -> float:
-        """No interval that is not open yet begins before this time, s."""
+        """No interval that is not open yet begins before this time, s, and the open one does not
+        end before it.
+        """
 
     @property
     def running(self) -> Running | None:

@@ -10,6 +10,7 @@ from streamer.ring import AudioRing, FrameRing
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.types import (
     SAMPLE_RATE,
+    Frame,
     Message,
     Prediction,
     SpanReply,
@@ -28,27 +29,42 @@ class FaceWorker:
     ) -> None:
         self._reader, self._ring, self._clock = reader, ring, clock
         self._stale_s, self._send = stale_s, send
+        self._last: float | None = None
+        """The time of the picture that still speaks, s; None: there is none."""
         self.analysed = self.without_face = self.several_faces = 0
 
     def run(self) -> None:
         """Work until the ring ends."""
-        last = None
-        while (frame := self._ring.take()) is not None:
-            self._note_gap(last, frame.t)
-            faces, probs = self._reader.read(frame.load())
-            self.analysed += 1
-            self.without_face += faces == 0
-            self.several_faces += faces > 1
-            captured = self._clock.captured(frame.t)
-            self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured))
-            last = frame.t
-        self._note_gap(last, self._ring.end)
+        while (item := self._ring.take()) is not None:
+            if isinstance(item, Frame):
+                self._go_on(item.t)
+                self._read(item)
+            else:
+                self._go_on(item)
+                if self._last is None:
+                    self._say_none(item, item, item)
+        self._go_on(self._ring.end)
         self._send(StreamEnd("face", self._ring.end))
 
-    def _note_gap(self, last: float | None, t: float) -> None:
+    def _read(self, frame: Frame) -> None:
+        faces, probs = self._reader.read(frame.load())
+        self.analysed += 1
+        self.without_face += faces == 0
+        self.several_faces += faces > 1
+        captured = self._clock.captured(frame.t)
+        self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured))
+        self._last = frame.t
+
+    def _go_on(self, t: float) -> None:
+        """Time has come to ``t`` s without another picture."""
+        last = self._last
         if last is not None and t - last > self._stale_s:
-            at = last + self._stale_s
-            self._send(Prediction("face", at, last, at, None, 0.0, self._clock.captured(t)))
+            self._last = None
+            self._say_none(last, last + self._stale_s, t)
+
+    def _say_none(self, start: float, at: float, known: float) -> None:
+        captured = self._clock.captured(known)
+        self._send(Prediction("face", at, start, at, None, 0.0, captured))
 
 
 class SpeechWorker:
@@ -97,7 +113,7 @@ class SpeechWorker:
         index = -(-self._ring.start // self._hop)
         while True:
             centre = index * self._hop
-            while not self._ring.wait(centre + self._half, self._answerable):
+            while not self._ring.wait(self._ready(centre), self._answerable):
                 self._answer()
             self._answer()
             if self._ring.closed and centre >= self._ring.end:
@@ -110,6 +126,11 @@ class SpeechWorker:
             self._answer()
             self._ring.pause(lambda: bool(self._questions) or self._dismissed)
 
+    def _ready(self, centre: int) -> int:
+        """The sample up to which sound must be there for grid point ``centre``."""
+        around = centre + min(self._half, self._AROUND)
+        return max(centre + self._half, self._vad.needed(around))
+
     def _jump(self, centre: int) -> int:
         """How many grid points to leave out because the worker is late."""
         late = self._ring.end - (centre + self._half)
@@ -121,8 +142,9 @@ class SpeechWorker:
     def _predict(self, centre: int) -> None:
         ring = self._ring
         start, end = max(centre - self._half, ring.start), min(centre + self._half, ring.end)
-        self._vad.advance(min(centre + self._AROUND, end))
-        voiced = self._vad.share(centre - self._AROUND, centre + self._AROUND)
+        around = min(centre + self._AROUND, end)
+        self._vad.advance(around)
+        voiced = self._vad.share(centre - self._AROUND, around)
         probs = None
         if voiced >= self._min_voiced and (pcm := ring.read(start, end)) is not None:
             probs = self._emotion.probs(pcm)

@@ -20,6 +20,9 @@ from streamer.types import StreamerError
 SKEW_S = 10.0
 """How far a file may store one stream behind the other, s."""
 
+STEP_S = 1.0
+"""How often a reader is told that there is nothing for it, s of media."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -33,9 +36,10 @@ class _Waiting:
 class Demuxer:
     """One pass over ``container``, shared by the readers of its streams.
 
-    A reader that runs ahead makes the other streams' packets wait here, compressed. When they span
-    SKEW_S and its own stream still shows nothing (a gap, or it ended early) the reader is told the
-    time up to which there is nothing, so that the others can go on and nothing piles up.
+    A reader that runs ahead makes the other streams' packets wait here, compressed. When these are
+    SKEW_S past a time and its own stream still shows nothing (a gap, or it ended early) the reader
+    is told that there is nothing before that time, so that the others can go on and no more than
+    that piles up.
     """
 
     def __init__(self, container: InputContainer, streams: list[Stream], origin: float) -> None:
@@ -51,8 +55,8 @@ class Demuxer:
     def packets(self, stream: Stream) -> Iterator[Packet[Stream] | float]:
         """The packets of ``stream`` in file order, the last one empty (it flushes the decoder).
 
-        A float t between them: nothing of this stream was found up to t s. Raises StreamerError
-        if a packet from before such a t turns up after all.
+        A float t between them: no packet from before t s follows. Raises StreamerError if one
+        turns up after all.
         """
         mine = self._waiting[stream.index]
         others = [w for index, w in self._waiting.items() if index != stream.index]
@@ -62,9 +66,9 @@ class Demuxer:
             elif self._done:
                 yield Packet()
                 return
-            elif (ahead := _span(others)) > max(mine.newest, mine.given_up) + SKEW_S:
-                mine.given_up = ahead
-                yield mine.given_up
+            elif (passed := _newest(others) - SKEW_S) > max(mine.newest, mine.given_up) + STEP_S:
+                mine.given_up = passed
+                yield passed
             else:
                 self._read()
 
@@ -91,7 +95,7 @@ class Demuxer:
             stamp = packet.dts if packet.dts is not None else packet.pts
             if stamp is not None and packet.time_base is not None:
                 queue.newest = float(stamp * packet.time_base) - self._origin
-            if queue.newest < queue.given_up - 1:
+            if queue.newest < queue.given_up:
                 raise StreamerError(
                     f"picture and sound lie more than {SKEW_S:g} s apart in this file: "
                     "rewrite it interleaved (ffmpeg -i IN -c copy OUT.mkv)"
@@ -99,6 +103,6 @@ class Demuxer:
             queue.packets.append(packet)
 
 
-def _span(queues: list[_Waiting]) -> float:
+def _newest(queues: list[_Waiting]) -> float:
     """How far the waiting packets of the other streams reach, s."""
     return max((q.newest for q in queues if q.packets), default=-math.inf)

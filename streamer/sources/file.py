@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -39,6 +40,9 @@ JITTER = SAMPLE_RATE // 20
 """Audio timestamps off by no more than this many samples (50 ms) are rounding, not gaps."""
 
 
+PLAYLISTS = set("concat dash hls image2 imf lavfi rtsp sap sdp tty vobsub".split())
+"""FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
+
 Push = tuple[float, Callable[[], bool]]
 """The media time at which something falls due, and what hands it to its ring."""
 
@@ -64,11 +68,16 @@ class FileSource:
         self._stop = math.inf if duration is None else start + duration
         self._container = _open(path)
         videos = [s for s in self._container.streams.video if not _is_cover(s)]
-        self._video = videos[0] if videos else None
-        self._audio = next(iter(self._container.streams.audio), None)
+        sounds = self._container.streams.audio
+        self._video = next((s for s in videos if _has_decoder(s)), None)
+        self._audio = next((s for s in sounds if _has_decoder(s)), None)
         streams: list[Stream] = [s for s in (self._video, self._audio) if s is not None]
-        total = self._container.duration
-        self._total = math.inf if total is None else total / av.time_base
+        starts = _first_times(self._container, streams)
+        self._origin, self._all_begun = min(starts), max(starts)
+        self._total = _duration(self._container, self._origin)
+        # Another stream, of subtitles say, may outlast these.
+        self._is_total = all(s in streams or _has_no_end(s) for s in self._container.streams)
+        self._is_cut = _is_cut_riff(path)
         refusal = None
         if not streams:
             refusal = "neither picture nor sound in this file"
@@ -77,19 +86,24 @@ class FileSource:
         if refusal:
             self.close()
             raise StreamerError(f"{path}: {refusal}")
-        self._origin = _first_time(self._container, streams)
         self._demuxer = Demuxer(self._container, streams, self._origin)
         self._video_end = self._audio_end = start
+        self._first = 0.0  # the time of the first picture, if no stamp tells
         self._frames_seen = self._bad_samples = 0
         self._peak = 0.0
-        self.problems: list[str] = []
+        self.problems = [
+            f"its {what} is in a format that can't be decoded here"
+            for what, there, used in (
+                ("picture", videos, self._video),
+                ("sound", sounds, self._audio),
+            )
+            if there and used is None
+        ]
         self.info = self._describe(path)
 
     def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
         """Push everything into the sinks in time order, until ``stop``; then close both."""
-        if self._start > 0:
-            at = self._start + self._origin - 0.5
-            self._container.seek(math.floor(at * av.time_base), backward=True)
+        self._seek()
         tracks = [
             *([self._frames(self._video, frames)] if self._video else []),
             *([self._chunks(self._audio, audio)] if self._audio else []),
@@ -108,39 +122,61 @@ class FileSource:
         """Release the file; may be called twice."""
         self._container.close()
 
+    def _seek(self) -> None:
+        """Go to shortly before ``start``."""
+        at = self._start + self._origin - 0.5
+        if at <= self._all_begun:  # a seek to there would skip the stream that begins earlier
+            return
+        try:
+            self._container.seek(math.floor(at * av.time_base), backward=True)
+            self._first = self._start
+        except FFmpegError:
+            raise StreamerError(
+                "--start: nothing can be found by time in this file: "
+                "rewrite it (ffmpeg -i IN -c copy OUT.mkv)"
+            ) from None
+
     def _frames(self, stream: VideoStream, sink: FrameSink) -> Iterator[Push]:
-        last = -math.inf
+        last, nothing_before = -math.inf, self._start
+        stamped, unstamped = self._first, -1
         for packet in self._demuxer.packets(stream):
             if isinstance(packet, float):
-                yield packet, lambda: True
+                if packet >= self._stop:
+                    return
+                nothing_before = max(packet, self._start)
+                yield nothing_before, partial(sink.advance, nothing_before)
                 continue
             for frame in self._demuxer.decode(stream, packet):
                 assert isinstance(frame, VideoFrame)
                 length = _length(frame, stream)
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 if stamp is None:
-                    t = last + length if self._frames_seen else self._start
+                    unstamped += 1
                 else:
-                    t = round(float(stamp * (stream.time_base or 0)) - self._origin, 6)
-                if t <= last or t < self._start:
+                    stamped = float(stamp * (stream.time_base or 0)) - self._origin
+                    unstamped = 0
+                t = round(stamped + unstamped * length, 6)
+                # What a decoder held back, for its order, over a long hole comes too late.
+                if t <= last or t < nothing_before:
                     continue
                 if t >= self._stop:
                     return
                 index, last = self._frames_seen, t
                 self._frames_seen += 1
                 self._video_end = min(t + length, self._stop)
-                yield t, partial(sink.put, Frame(t, index, _loader(frame, self._max_px)))
+                loader = _loader(frame, float(stream.sample_aspect_ratio or 1), self._max_px)
+                yield t, partial(sink.put, Frame(t, index, loader))
 
     def _chunks(self, stream: AudioStream, sink: AudioSink) -> Iterator[Push]:
         first = round(self._start * SAMPLE_RATE)
         stop = math.inf if self._stop == math.inf else round(self._stop * SAMPLE_RATE)
         for begin, pcm in self._pieces(stream):
-            if pcm is None:
-                yield begin / SAMPLE_RATE, partial(sink.advance, begin)
-                continue
             start = max(begin, first)
             if start >= stop:
                 return
+            if pcm is None:
+                yield start / SAMPLE_RATE, partial(sink.advance, start)
+                continue
             part = pcm[start - begin : int(min(stop - begin, len(pcm)))]
             if len(part):
                 self._audio_end = (start + len(part)) / SAMPLE_RATE
@@ -150,19 +186,18 @@ class FileSource:
         """(first sample, sound) as decoded; without sound: there is none before the sample."""
         resampler, layout, expected = None, None, None
         for packet in self._demuxer.packets(stream):
-            if isinstance(packet, float):
-                yield round(packet * SAMPLE_RATE), None
-                continue
-            decoded: list[AudioFrame | None] = []
-            for frame in self._demuxer.decode(stream, packet):
+            pieces: list[AudioFrame] = []
+            for frame in [] if isinstance(packet, float) else self._demuxer.decode(stream, packet):
                 assert isinstance(frame, AudioFrame)
                 now = (frame.format.name, frame.layout.name, frame.sample_rate)
-                if now != layout:
+                if resampler is None or now != layout:
+                    pieces += _flush(resampler)
                     resampler, layout = AudioResampler(format="fltp", rate=SAMPLE_RATE), now
-                decoded.append(frame)
-            if not packet.size:
-                decoded.append(None)  # lets out what the resampler still holds
-            for piece in (p for f in decoded if resampler for p in resampler.resample(f)):
+                pieces += resampler.resample(frame)
+            if isinstance(packet, float) or not packet.size:
+                pieces += _flush(resampler)
+                resampler = None
+            for piece in pieces:
                 start = expected
                 if piece.pts is not None and piece.time_base is not None:
                     t = float(piece.pts * piece.time_base) - self._origin
@@ -171,6 +206,8 @@ class FileSource:
                     start = expected or 0
                 expected = start + piece.samples
                 yield start, self._mono(piece)
+            if isinstance(packet, float):
+                yield round(packet * SAMPLE_RATE), None
 
     def _mono(self, piece: AudioFrame) -> Floats:
         """Float32 (n,), the mean of all channels; what is not a number becomes silence."""
@@ -187,13 +224,16 @@ class FileSource:
         """Note what was wrong with the recording, once it was read to its end."""
         reached = max(self._video_end, self._audio_end)
         expected = min(self._total, self._stop)
+        missing = self._is_total and reached < expected - 1 and expected < math.inf
+        short = missing or self._demuxer.cut or (self._is_cut and reached < self._stop)
         say = self.problems.append
-        if self._demuxer.cut or (expected < math.inf and reached < expected - 1):
-            say(f"cut off: ends at {reached:.3f} s of {expected:.3f} s; analysed up to there")
-        if self._demuxer.damaged:
+        if short:
+            of = f" of {expected:.3f} s" if missing else ""
+            say(f"cut off: ends at {reached:.3f} s{of}; analysed up to there")
+        if self._demuxer.damaged > short:  # one that the cut went through is told already
             say(f"damaged: {self._demuxer.damaged} packets could not be decoded, left out")
         if self._video and self._frames_seen == 0:
-            say("not one picture could be decoded: no face was looked for")
+            say("not one picture was found: no face was looked for")
         if self._video and self._frames_seen == 1:
             say("only one picture: its emotion can't be followed in time")
         if self._bad_samples:
@@ -215,8 +255,9 @@ class FileSource:
             about |= {"audio": a.name, "rate_hz": a.sample_rate, "channels": a.channels}
         end = min(self._total, self._stop)
         length = end - self._start if end < math.inf else None
+        name = os.fsencode(path).decode(errors="replace")
         return SourceInfo(
-            str(path), self._video is not None, self._audio is not None, self._start, length, about
+            name, self._video is not None, self._audio is not None, self._start, length, about
         )
 
 
@@ -232,10 +273,10 @@ def _open(path: Path) -> InputContainer:
     if refusal:
         raise StreamerError(f"{path}: {refusal}")
     try:
-        # A playlist must not reach beyond this machine: the file protocol alone.
-        return av.open(
-            f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore"
-        )
+        # A file must not make FFmpeg reach for another one, here or elsewhere.
+        formats = ",".join(sorted(av.formats_available - PLAYLISTS))
+        options = {"protocol_whitelist": "file", "format_whitelist": formats}
+        return av.open(f"file:{path}", options=options, metadata_errors="ignore")
     except PermissionError:
         raise StreamerError(f"{path}: no permission to read it") from None
     except (FFmpegError, OSError, ValueError):
@@ -248,13 +289,44 @@ def _is_cover(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _first_time(container: InputContainer, streams: list[Stream]) -> float:
+def _has_no_end(stream: Stream) -> bool:
+    return _is_cover(stream) or stream.type == "attachment"
+
+
+def _is_cut_riff(path: Path) -> bool:
+    """Whether a WAV or AVI file is shorter than it says: FFmpeg takes that for its end.
+
+    Programs that write to a pipe say a size near 2 or 4 GB.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(8)
+    size = int.from_bytes(head[4:], "little")
+    return head[:4] == b"RIFF" and size < 0x7FFFF000 and size + 8 > path.stat().st_size
+
+
+def _has_decoder(stream: VideoStream | AudioStream) -> bool:
+    return stream.codec_context is not None  # whatever PyAV's types say
+
+
+def _first_times(container: InputContainer, streams: list[Stream]) -> list[float]:
+    """When each stream begins, s, in the file's own time."""
     starts = [
-        s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base
+        float(s.start_time * s.time_base)
+        for s in streams
+        if s.start_time is not None and s.time_base
     ]
-    if starts:
-        return float(min(starts))
-    return (container.start_time or 0) / av.time_base
+    return starts or [(container.start_time or 0) / av.time_base]
+
+
+def _duration(container: InputContainer, origin: float) -> float:
+    """From ``origin`` to the end, s, as the header says; infinite where it says nothing."""
+    if container.duration is None:
+        return math.inf
+    # Matroska counts from zero, wherever its first packet lies.
+    before = origin if "matroska" in container.format.name else 0
+    return container.duration / av.time_base - before
 
 
 def _length(frame: VideoFrame, stream: VideoStream) -> float:
@@ -264,13 +336,19 @@ def _length(frame: VideoFrame, stream: VideoStream) -> float:
     return float(1 / (stream.average_rate or Fraction(25)))
 
 
-def _loader(frame: VideoFrame, max_px: int) -> Callable[[], Image]:
+def _flush(resampler: AudioResampler | None) -> list[AudioFrame]:
+    """What the resampler still holds; it can't be used again."""
+    return resampler.resample(None) if resampler else []
+
+
+def _loader(frame: VideoFrame, aspect: float, max_px: int) -> Callable[[], Image]:
     """Converts when called: scaled to ``max_px``, square pixels, upright."""
 
     def load() -> Image:
-        scale = min(1.0, max_px / max(frame.width, frame.height))
+        width = frame.width * aspect
+        scale = min(1.0, max_px / max(width, frame.height))
         rgb = frame.to_ndarray(
-            width=max(round(frame.width * scale), 1),
+            width=max(round(width * scale), 1),
             height=max(round(frame.height * scale), 1),
             format="rgb24",
         )

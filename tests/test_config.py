@@ -1,0 +1,162 @@
+"""Configuration: defaults, overlays, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from streamer.config import load
+from streamer.resources import default_config
+from streamer.types import StreamerError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_load_and_every_one_is_in_the_file() -> None:
+    assert load().model_dump() == yaml.safe_load(default_config().read_text(encoding="utf-8"))
+
+
+def test_the_command_line_beats_the_file_beats_the_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, "face: {rate_hz: 5.5, rule: largest}\nmodels: {dir: mine}\n")
+    config = load(path, ["face.rate_hz=7.5", " speech.hop_s = 0.25", "face.rate_hz=8.5"])
+    assert (config.face.rate_hz, config.face.rule) == (8.5, "largest")
+    assert config.models.dir == "mine"
+    assert config.speech.hop_s == 0.25
+    assert config.face.min_score == load().face.min_score
+    assert config.segmenter == load().segmenter
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "face: {}\n"])
+def test_a_file_may_change_nothing(tmp_path: Path, text: str) -> None:
+    assert load(write(tmp_path, text)) == load()
+
+
+@pytest.mark.parametrize(
+    "key", ["speech.window_s", "face.rate_hz", "segmenter.smoothing_s", "dashboard.rate_hz"]
+)
+def test_a_whole_number_is_taken_for_a_float(key: str) -> None:
+    section, name = key.split(".")
+    value = getattr(getattr(load(settings=[f"{key}=3"]), section), name)
+    assert value == 3.0
+    assert type(value) is float
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "face.rate_hz='10'",
+        "face.rate_hz=true",
+        "face.rate_hz=.nan",
+        "face.rate_hz=.inf",
+        "face.rate_hz=",
+        "face.rate_hz=0",
+        "face.rate_hz=-5",
+        "face.rate_hz=[10]",
+        "face.max_px=640.0",
+        "face.max_px=true",
+        "models.threads=1.5",
+        "models.threads=0",
+        "models.provider=gpu",
+        "models.dir=5",
+        "segmenter.policy=best",
+        "segmenter.margin=1.5",
+        "face.detector=../../x",
+        "speech.hop_s=0.001",
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_key(setting: str) -> None:
+    with pytest.raises(StreamerError) as caught:
+        load(settings=[setting])
+    message = str(caught.value)
+    assert setting.partition("=")[0] in message
+    assert "\n" not in message
+    assert caught.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("face.rate=10", "did you mean face.rate_hz?"),
+        ("speech.windows=3", "did you mean speech.window_s?"),
+        ("face.hop_s=3", "did you mean speech.hop_s?"),
+        ("speach.window_s=3", "unknown section 'speach'; did you mean speech?"),
+        ("segmenter.min_duration=3", "unknown key segmenter.min_duration"),
+        ("segmenter.min_duration=3", "did you mean segmenter.min_duration_s?"),
+        ("zzz.qqq=1", "known: face, speech, segmenter, models, rings, dashboard"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest(setting: str, named: str) -> None:
+    with pytest.raises(StreamerError) as caught:
+        load(settings=[setting])
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["face", "face.rate_hz", "rate_hz=10", "face.=1", "=", ""])
+def test_a_setting_needs_section_key_and_value(setting: str) -> None:
+    with pytest.raises(StreamerError, match=r"write it as section\.key=value"):
+        load(settings=[setting])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("face: [1, 2]", "face must hold keys, not a list"),
+        ("face:", "face must hold keys"),
+        ("- face", "sections of keys, not a list"),
+        ("just words", "not a text"),
+        ("face: {rate_hz: 1", "not valid YAML (line 1)"),
+        ("face:\n  rate_hz: 1\n rule: x\n", "not valid YAML (line 3)"),
+        ("faces: {}", "unknown section 'faces'; did you mean face?"),
+        ("5: {}", "unknown section 5"),
+        ("face: {5: 6}", "unknown key face.5"),
+    ],
+)
+def test_a_bad_file_is_told_by_its_name(tmp_path: Path, text: str, told: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(StreamerError) as caught:
+        load(path)
+    assert told in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StreamerError, match="No such file"):
+        load(tmp_path / "none.yaml")
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"face: {rule: \xe9}")
+    with pytest.raises(StreamerError, match="not UTF-8"):
+        load(latin)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["speech.min_s=4"], "min_s 4 is longer than window_s 3"),
+        (["speech.hop_s=4"], "hop_s 4 is longer than window_s 3"),
+        (["rings.audio_s=10"], "rings.audio_s must be at least 22.1"),
+        (["rings.audio_s=22.1", "segmenter.max_gap_s=2"], "rings.audio_s must be at least 23.1"),
+        (["rings.audio_s=22.1", "face.stale_s=2"], "rings.audio_s must be at least 23.1"),
+    ],
+)
+def test_values_must_fit_together(settings: list[str], told: str) -> None:
+    with pytest.raises(StreamerError) as caught:
+        load(settings=settings)
+    assert told in str(caught.value)
+
+
+def test_configuration_is_frozen() -> None:
+    config = load()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.face.rate_hz = 3.0
+    with pytest.raises(ValidationError, match="frozen"):
+        config.face = config.face
+
+
+def test_loading_twice_shares_nothing() -> None:
+    load(settings=["face.rate_hz=3"])
+    assert load().face.rate_hz == 10
