@@ -28,7 +28,9 @@ class FrameRing:
         self._newest: Frame | None = None
         self._quiet: float | None = None
         self._closed = False
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
+        self._filled = threading.Condition(self._lock)
+        self._emptied = threading.Condition(self._lock)
         self.seen = 0
         """Frames that the source has put."""
         self.dropped = 0
@@ -38,12 +40,11 @@ class FrameRing:
 
     def put(self, frame: Frame) -> bool:
         """Take a frame later than the last one. Blocks while full if lossless; False: closed."""
-        with self._change:
+        with self._lock:
             self._pass(frame.t)
             if self._closed:
                 return False
             self._newest, self.end, self.seen = frame, frame.t, self.seen + 1
-            self._change.notify_all()
             return True
 
     def advance(self, t: float) -> bool:
@@ -51,10 +52,10 @@ class FrameRing:
 
         Without it nothing would be known of a long time without frames until the next one comes.
         """
-        with self._change:
+        with self._lock:
             self._pass(t)
             self._quiet = self._newest.t if self._newest else t
-            self._change.notify_all()
+            self._filled.notify()
             return not self._closed
 
     def take(self) -> Frame | float | None:
@@ -62,15 +63,16 @@ class FrameRing:
 
         A float t instead: all frames before t s were taken, and time has come that far.
         """
-        with self._change:
-            self._change.wait_for(lambda: self._count or self._closed or self._quiet is not None)
+        with self._lock:
+            self._filled.wait_for(lambda: self._count or self._closed or self._quiet is not None)
             if not self._count:
                 quiet, self._quiet = self._quiet, None
                 return None if self._closed else quiet
             frame, self._slots[self._first] = self._slots[self._first], None
             self._first = (self._first + 1) % len(self._slots)
             self._count -= 1
-            self._change.notify_all()
+            if self._count <= len(self._slots) // 2:
+                self._emptied.notify()
             return frame
 
     def close(self, end: float | None = None) -> None:
@@ -78,23 +80,26 @@ class FrameRing:
 
         The last frame is kept if a grid point before the end wants it.
         """
-        with self._change:
+        with self._lock:
             if self._closed:
                 return
             if self.seen:
                 self.end = max(self.end if end is None else end, self.end)
                 self._pass(self.end, only=self.seen == 1)
-            self._closed = True
-            self._change.notify_all()
+            self._end()
 
     def abort(self) -> None:
         """End at once: whoever waits is let go."""
-        with self._change:
-            self._closed = True
-            self._change.notify_all()
+        with self._lock:
+            self._end()
 
     def __len__(self) -> int:
         return self._count
+
+    def _end(self) -> None:
+        self._closed = True
+        self._filled.notify_all()
+        self._emptied.notify_all()
 
     def _pass(self, t: float, only: bool = False) -> None:
         """Keep the newest frame if a grid point before ``t`` wants it, or if it is the ``only``."""
@@ -110,7 +115,8 @@ class FrameRing:
     def _keep(self, frame: Frame) -> None:
         if self._count == len(self._slots):
             if self._lossless:
-                self._change.wait_for(lambda: self._count < len(self._slots) or self._closed)
+                # Half empty, not by one slot: each waking of the source costs time.
+                self._emptied.wait_for(lambda: self._count <= len(self._slots) // 2 or self._closed)
                 if self._closed:
                     return
             else:
@@ -119,12 +125,14 @@ class FrameRing:
                 self.dropped += 1
         self._slots[(self._first + self._count) % len(self._slots)] = frame
         self._count += 1
+        self._filled.notify()
 
 
 class AudioRing:
     """The last ``seconds`` of 16 kHz mono sound, addressed by sample index; gaps are silence.
 
-    Readers say with ``hold`` from which sample on they still need the sound.
+    One thread writes and one waits; readers say with ``hold`` from which sample on they still need
+    the sound.
     """
 
     def __init__(self, seconds: float, lossless: bool, start: int = 0) -> None:
@@ -132,7 +140,10 @@ class AudioRing:
         self._lossless = lossless
         self._held: dict[str, int] = {}
         self._closed = False
-        self._change = threading.Condition()
+        self._awaited = start
+        self._lock = threading.Lock()
+        self._grown = threading.Condition(self._lock)
+        self._freed = threading.Condition(self._lock)
         self.start = start
         """The first sample of the stream."""
         self.end = start
@@ -154,32 +165,33 @@ class AudioRing:
 
     def hold(self, reader: str, sample: int) -> None:
         """``reader`` no longer needs what lies before ``sample``."""
-        with self._change:
+        with self._lock:
             self._held[reader] = sample
-            self._change.notify_all()
+            self._freed.notify()
 
     def wait(self, sample: int, interrupted: Callable[[], bool]) -> bool:
         """Block until the sound reaches ``sample``, the ring is closed, or ``interrupted()``.
 
         True: no waiting for ``sample`` is needed any more.
         """
-        with self._change:
-            self._change.wait_for(lambda: self.end >= sample or self._closed or interrupted())
+        with self._lock:
+            self._awaited = sample
+            self._grown.wait_for(lambda: self.end >= sample or self._closed or interrupted())
             return self.end >= sample or self._closed
 
     def pause(self, interrupted: Callable[[], bool]) -> None:
         """Block until ``interrupted()``, whatever the sound does."""
-        with self._change:
-            self._change.wait_for(interrupted)
+        with self._lock:
+            self._grown.wait_for(interrupted)
 
     def wake(self) -> None:
         """Let the waiting reader look at its ``interrupted`` again."""
-        with self._change:
-            self._change.notify_all()
+        with self._lock:
+            self._grown.notify()
 
     def read(self, start: int, end: int) -> Floats | None:
         """A copy of [start, end), float32; None where it is (partly) not, or no longer, there."""
-        with self._change:
+        with self._lock:
             if start < self.end - len(self._pcm) or start < self.start or end > self.end:
                 return None
             size = len(self._pcm)
@@ -190,9 +202,10 @@ class AudioRing:
 
     def close(self) -> None:
         """No more sound comes: ``end`` is final, and whoever waits is let go."""
-        with self._change:
+        with self._lock:
             self._closed = True
-            self._change.notify_all()
+            self._grown.notify()
+            self._freed.notify()
 
     @property
     def closed(self) -> bool:
@@ -205,9 +218,9 @@ class AudioRing:
 
     def _append(self, pcm: Floats) -> bool:
         size = len(self._pcm)
-        with self._change:
+        with self._lock:
             if self._lossless:
-                self._change.wait_for(
+                self._freed.wait_for(
                     lambda: (
                         self._closed
                         or self.end + len(pcm) - min(self._held.values(), default=self.end) <= size
@@ -220,5 +233,6 @@ class AudioRing:
             self._pcm[at : at + first] = pcm[:first]
             self._pcm[: len(pcm) - first] = pcm[first:]
             self.end += len(pcm)
-            self._change.notify_all()
+            if self.end >= self._awaited:  # not for every chunk: a waking costs time
+                self._grown.notify()
             return True

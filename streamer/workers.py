@@ -94,13 +94,14 @@ class SpeechWorker:
         self._max_lag = round(max_lag_s * SAMPLE_RATE)
         self._send = send
         self._questions: deque[SpanRequest] = deque()
-        self._dismissed = False
+        self._asked = self._dismissed = False
         self.windows = self.without_speech = self.skipped = 0
         ring.hold("speech", ring.start)
 
     def ask(self, request: SpanRequest) -> None:
         """Ask for the voice during a span; the reply comes as a message."""
         self._questions.append(request)
+        self._asked = True
         self._ring.wake()
 
     def dismiss(self) -> None:
@@ -113,9 +114,7 @@ class SpeechWorker:
         index = -(-self._ring.start // self._hop)
         while True:
             centre = index * self._hop
-            while not self._ring.wait(self._ready(centre), self._answerable):
-                self._answer()
-            self._answer()
+            self._await(self._ready(centre))
             if self._ring.closed and centre >= self._ring.end:
                 break
             index += self._jump(centre)
@@ -125,6 +124,19 @@ class SpeechWorker:
         while not self._dismissed or self._questions:
             self._answer()
             self._ring.pause(lambda: bool(self._questions) or self._dismissed)
+
+    def _await(self, sample: int) -> None:
+        """Wait for the sound up to ``sample``, or its end; answer meanwhile."""
+        while True:
+            self._answer()
+            if self._ring.closed or self._ring.end >= sample:
+                return
+            self._asked = False
+            first = next(iter(self._questions), None)
+            self._ring.wait(min(sample, self._needed(first)) if first else sample, self._is_asked)
+
+    def _is_asked(self) -> bool:
+        return self._asked
 
     def _ready(self, centre: int) -> int:
         """The sample up to which sound must be there for grid point ``centre``."""
@@ -163,13 +175,13 @@ class SpeechWorker:
         )
         ring.hold("speech", min(centre + self._hop - self._half, self._vad.position))
 
-    def _answerable(self) -> bool:
-        if not self._questions:
-            return False
-        return self._ring.end >= self._vad.needed(_samples(self._questions[0].end))
+    def _needed(self, question: SpanRequest) -> int:
+        return self._vad.needed(_samples(question.end))
 
     def _answer(self) -> None:
-        while self._questions and (self._ring.closed or self._answerable()):
+        while self._questions:
+            if not self._ring.closed and self._ring.end < self._needed(self._questions[0]):
+                return
             question = self._questions.popleft()
             start = max(_samples(question.start), self._ring.start)
             end = min(_samples(question.end), self._ring.end)

@@ -126,15 +126,11 @@ def speaker_clip(
         av.open(str(demo_clip())) as clip,
         av.open(str(path), "w", options=dict(container or {})) as out,
     ):
-        streams = {s.index: out.add_stream_from_template(s) for s in clip.streams.video}
-        if spoil is None:
-            streams |= {s.index: out.add_stream_from_template(s) for s in clip.streams.audio}
-            sound: list[Packet] = []
-        else:
-            sound = _encode_pcm(out, spoil, seconds)
-        packets = [p for p in clip.demux(*(clip.streams.get(list(streams)))) if p.size]
-        for packet in packets:
-            if _time(packet) < seconds:
+        copied = [s for s in clip.streams if spoil is None or s.type == "video"]
+        streams = {s.index: out.add_stream_from_template(s) for s in copied}
+        sound = _encode_pcm(out, spoil, seconds) if spoil else []
+        for packet in clip.demux(copied):
+            if packet.size and _time(packet) < seconds:
                 packet.stream = streams[packet.stream.index]
                 out.mux_one(packet)
         for packet in sound:

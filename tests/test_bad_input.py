@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -23,7 +24,7 @@ from streamer.resources import demo_clip, models_dir
 from streamer.tables import HEADERS
 
 ROOT = Path(__file__).parents[1]
-PCM = {"codec": "pcm_s16le", "format": "s16"}
+PCM: dict[str, Any] = {"codec": "pcm_s16le", "format": "s16"}
 FACE = "face_emotion_mini_big"
 
 
@@ -210,7 +211,9 @@ def test_damage_in_the_middle_is_left_out(run: Run, tmp_path: Path) -> None:
     assert float(last["end"]) == pytest.approx(5, abs=0.2)
 
 
-def test_longer_subtitles_do_not_make_a_file_cut_off(run: Run, tmp_path: Path) -> None:
+def test_longer_stream_that_is_not_read_does_not_make_a_file_cut_off(
+    run: Run, tmp_path: Path
+) -> None:
     path = tmp_path / "two.mkv"
     with (
         av.open(str(make_clip(tmp_path / "short.wav", audio=Audio([(0, 1)], **PCM)))) as first,

@@ -508,6 +508,24 @@ def test_stopping_closes_what_is_open_and_loses_no_row(stopped: Run) -> None:
     assert len(stopped.rows("transitions")) == 2
 
 
+def test_stopping_while_the_owner_waits_is_told_in_the_rows(tmp_path: Path) -> None:
+    """The very next message may be the end of the stream, which stopping brought about."""
+    frames = at_rate(10, LENGTH, [(0, LENGTH, "Sad")])
+    source = recording(frames=frames, pcm=sound(0, []), end=8.0)
+    run = Run(tmp_path, source, *ARGMAX)
+    source.hooks = {8.01: lambda: run.stop.wait(60)}
+    get = run.pipeline._inbox.get
+
+    def stop_within(timeout: float) -> Message:
+        if run.seen(face=80):
+            run.stop.set()
+            return get(timeout=60)
+        return get(timeout=timeout)
+
+    run.pipeline._inbox.get = stop_within  # type: ignore[method-assign, assignment]
+    assert run.go().rows("video_intervals")[-1]["closed_by"] == "stopped"
+
+
 def test_a_pipeline_stopped_before_it_began_ends(tmp_path: Path) -> None:
     run = Run(tmp_path, recording())
     run.stop.set()

@@ -31,23 +31,25 @@ def aside() -> Iterator[Callable[..., Future[object]]]:
         yield pool.submit
 
 
-class Blocked(threading.Condition):
-    """The ring's condition, which also tells when somebody has begun to wait."""
+class Watched(threading.Condition):
+    """A ring's condition, which also tells when somebody begins to wait for it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = threading.Semaphore(0)
+    def __init__(self, condition: threading.Condition, begun: threading.Semaphore) -> None:
+        super().__init__(condition._lock)  # type: ignore[attr-defined]
+        self._begun = begun
 
     def wait(self, timeout: float | None = None) -> bool:
-        self.begun.release()
+        self._begun.release()
         return super().wait(timeout)
 
 
 def watched(ring: FrameRing | AudioRing) -> threading.Semaphore:
     """Released once each time a thread begins to wait for ``ring``."""
-    condition = Blocked()
-    ring._change = condition
-    return condition.begun
+    begun = threading.Semaphore(0)
+    for name, value in list(vars(ring).items()):
+        if isinstance(value, threading.Condition):
+            setattr(ring, name, Watched(value, begun))
+    return begun
 
 
 # Frames
@@ -174,11 +176,12 @@ def test_take_waits_for_a_frame_or_the_end(aside: Callable[..., Future[object]])
     take = aside(ring.take)
     waiting.acquire()
     ring.put(frame(0, 0.0))
-    waiting.acquire()  # woken, and waits on: frame 0's successor is not known
+    assert not take.done()  # frame 0's successor is not known
     ring.put(frame(1, 1.0))
     item = take.result()
     assert isinstance(item, Frame)
     assert item.index == 0
+    waiting = watched(ring)
     take = aside(ring.take)
     waiting.acquire()
     ring.close()
@@ -316,10 +319,11 @@ def test_wait_ends_with_the_sound_the_interruption_or_the_end(
     wait = aside(ring.wait, 10, asked.is_set)
     waiting.acquire()
     ring.write(AudioChunk(0, ramp(0, 9)))
-    waiting.acquire()
+    assert not wait.done()
     ring.write(AudioChunk(9, ramp(9, 1)))
     assert wait.result() is True
 
+    waiting = watched(ring)
     wait = aside(ring.wait, 20, asked.is_set)
     waiting.acquire()
     asked.set()
@@ -327,6 +331,7 @@ def test_wait_ends_with_the_sound_the_interruption_or_the_end(
     assert wait.result() is False
 
     asked.clear()
+    waiting = watched(ring)
     wait = aside(ring.wait, 20, asked.is_set)
     waiting.acquire()
     ring.close()
@@ -339,9 +344,8 @@ def test_pause_outlasts_the_sound(aside: Callable[..., Future[object]]) -> None:
     pause = aside(ring.pause, asked.is_set)
     waiting.acquire()
     ring.write(AudioChunk(0, ramp(0, 9)))
-    waiting.acquire()
     ring.close()
-    waiting.acquire()
+    assert not pause.done()
     asked.set()
     ring.wake()
     pause.result()

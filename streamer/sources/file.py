@@ -40,7 +40,7 @@ JITTER = SAMPLE_RATE // 20
 """Audio timestamps off by no more than this many samples (50 ms) are rounding, not gaps."""
 
 
-PLAYLISTS = set("concat dash hls image2 imf lavfi rtsp sap sdp tty vobsub".split())
+PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "vobsub"}
 """FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
 
 Push = tuple[float, Callable[[], bool]]
@@ -347,11 +347,13 @@ def _loader(frame: VideoFrame, aspect: float, max_px: int) -> Callable[[], Image
     def load() -> Image:
         width = frame.width * aspect
         scale = min(1.0, max_px / max(width, frame.height))
-        rgb = frame.to_ndarray(
+        # One thread: handing 640×480 pixels around several costs three times the conversion.
+        rgb = frame.reformat(
             width=max(round(width * scale), 1),
             height=max(round(frame.height * scale), 1),
             format="rgb24",
-        )
+            threads=1,
+        ).to_ndarray()
         return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
 
     return load
