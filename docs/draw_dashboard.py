@@ -34,7 +34,7 @@ def main() -> None:
         pipeline = Pipeline(source, loaded, config, clock, tables, stop)
 
         def tick() -> None:
-            now = view(pipeline, "demo.mp4", "×1", loaded.face.provider)
+            now = view(pipeline, "demo.mp4", "×1", "CPU")
             if now.t >= AT_S and not stop.is_set():
                 console.print(render(now, WIDTH, HEIGHT), height=HEIGHT)
                 stop.set()

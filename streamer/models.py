@@ -156,8 +156,11 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
     used = session.get_providers()[0]
-    if used != providers[0]:
-        raise StreamerError(f"model {name}: {providers[0]} was asked for, but {used} runs it")
+    if config.provider == "cuda" and used != providers[0]:
+        raise StreamerError(
+            f"model {name}: ONNX Runtime could not start CUDA and would run it on the CPU: install "
+            "the CUDA and cuDNN libraries it was built for, or set models.provider to auto or cpu"
+        )
     return Model(manifest, session, used)
 
 

@@ -88,7 +88,8 @@ def replay_file(options: Options, console: Console) -> Outcome:
     for problem in source.problems:
         _warn(console, f"{options.file}: {problem}")
     console.print(summary.report(pipeline))
-    console.print(f"Tables: {_clean(str(folder))}", markup=False)
+    provider = _provider(loaded)
+    console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
     status = 128 + caught[0] if caught else 3 if source.problems else 0
     return Outcome(status, about)
 
@@ -124,7 +125,7 @@ def _display(
     """The tick that shows the session: the dashboard in a terminal, else a line now and then."""
 
     def now() -> View:
-        return view(pipeline, options.file.name, speed, loaded.face.provider)
+        return view(pipeline, options.file.name, speed, _provider(loaded))
 
     wanted = console.is_terminal and not options.quiet
     if options.dashboard if options.dashboard is not None else wanted:
@@ -176,7 +177,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
         start=info.start,
         duration=info.duration,
         speed=speed,
-        provider=provider.removesuffix("ExecutionProvider"),
+        provider=provider,
         faces_per_s=pipeline.face.analysed / max(pipeline.wall_s, 1e-9),
         dropped=pipeline.frames.dropped + pipeline.speech.skipped,
         row_latency=face.row_latency.percentile(95),
@@ -185,6 +186,11 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
         agreement=analysis.agreement,
         rows=list(analysis.recent),
     )
+
+
+def _provider(loaded: Models) -> str:
+    """What runs the models, as short as it can be said."""
+    return "+".join(sorted({m.provider.removesuffix("ExecutionProvider") for m in loaded.all()}))
 
 
 def _warn_missing(source: FileSource, console: Console) -> None:
