@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from streamer import __version__
-from streamer.resources import demo_clip
+from streamer import config as configuration
+from streamer.config import Config
+from streamer.resources import demo_clip, user_config
 from streamer.types import StreamerError
 
 app = typer.Typer(
@@ -87,6 +89,66 @@ def demo(
 ) -> None:
     """Replay the bundled recording: 21 s of an actor, five emotions, one mismatch."""
     replay(demo_clip(), out=out)
+
+
+models_app = typer.Typer(no_args_is_help=True, help="The models: what is there, which is used.")
+app.add_typer(models_app, name="models")
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml of your own.")]
+Folder = Annotated[Path | None, typer.Option("--dir", help="A folder with models of your own.")]
+
+
+@models_app.command("list")
+def models_list(config: ConfigFile = None, folder: Folder = None) -> None:
+    """Show all models: task, size, licence, measured accuracy; ● is in use."""
+    from streamer import catalog  # noqa: PLC0415
+
+    Console().print(catalog.listing(_with_folder(config, folder)))
+
+
+@models_app.command("info")
+def models_info(
+    name: Annotated[str, typer.Argument(help="The model's name.", show_default=False)],
+    config: ConfigFile = None,
+    folder: Folder = None,
+) -> None:
+    """Show everything that a model's manifest says."""
+    from streamer import catalog  # noqa: PLC0415
+
+    Console().print(catalog.details(name, _with_folder(config, folder)))
+
+
+@models_app.command("verify")
+def models_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="[default: all]")] = None,
+    config: ConfigFile = None,
+    folder: Folder = None,
+) -> None:
+    """Check the models' files against the hashes in their manifests."""
+    from streamer import catalog  # noqa: PLC0415
+
+    wrong = catalog.verify(names or [], _with_folder(config, folder), errors)
+    if wrong:
+        raise StreamerError("; ".join(wrong))
+    typer.echo("all as their manifests say")
+
+
+@models_app.command("use")
+def models_use(
+    name: Annotated[str, typer.Argument(help="The model's name.", show_default=False)],
+    config: ConfigFile = None,
+    folder: Folder = None,
+) -> None:
+    """Use a model from now on: written to your own configuration, or to --config FILE."""
+    from streamer import catalog  # noqa: PLC0415
+
+    file = config or user_config()
+    existing = config if config and config.exists() else None
+    written = catalog.use(name, file, _with_folder(existing, folder))
+    typer.echo(f"{file}: {written}")
+
+
+def _with_folder(config: Path | None, folder: Path | None) -> Config:
+    return configuration.load(config, [f"models.dir={json.dumps(str(folder))}"] if folder else [])
 
 
 def _factor(speed: str) -> float:

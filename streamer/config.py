@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from streamer.resources import default_config
+from streamer.resources import default_config, user_config
 from streamer.types import StreamerError
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -106,13 +106,15 @@ class Config(Section):
 
 
 def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
-    """The packaged defaults, overlaid by the file at ``path`` and then by ``section.key=value``s.
+    """The packaged defaults, then the user's own config.yaml, then the file at ``path``, then the
+    ``settings`` (``section.key=value``), each over the ones before.
 
     Raises StreamerError with one line naming the key and, for an unknown one, the nearest known.
     """
     values = _read(default_config())
-    if path is not None:
-        _merge(values, _read(path), str(path))
+    for file in (user_config() if user_config().is_file() else None, path):
+        if file is not None:
+            _merge(values, _read(file), str(file))
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         section, dot, name = key.strip().partition(".")

@@ -138,12 +138,7 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
         raise StreamerError(
             f"model {name}: its manifest maps no label to {EMOTIONS} for all labels"
         )
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StreamerError(f"model file {path}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != manifest.sha256:
-        raise StreamerError(f"model file {path} is altered: its hash is not its manifest's")
+    check(manifest, path)
     providers = _providers(config.provider)
     options = ort.SessionOptions()
     options.intra_op_num_threads = config.threads
@@ -162,6 +157,23 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
             "the CUDA and cuDNN libraries it was built for, or set models.provider to auto or cpu"
         )
     return Model(manifest, session, used)
+
+
+def check(manifest: Manifest, path: Path) -> None:
+    """Raises StreamerError if the model's file is not what its manifest says."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StreamerError(f"model file {path}: {error.strerror}") from None
+    if digest != manifest.sha256:
+        raise StreamerError(f"model file {path} is altered: its hash is not its manifest's")
+
+
+def known(config: ModelsConfig) -> dict[str, Path]:
+    """Names and manifests of all models, in the configured folder and the packaged one."""
+    folders = [models_dir(), *([Path(config.dir)] if config.dir else [])]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.json"))}
 
 
 def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:

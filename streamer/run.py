@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import typer
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -20,6 +19,7 @@ from streamer.clock import Clock, FreeClock, PacedClock, monotonic, today
 from streamer.config import Config
 from streamer.dashboard import ModalityView, View, plain, render
 from streamer.pipeline import Models, Pipeline
+from streamer.resources import user_dir
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_session, write_summary
 from streamer.types import Modality
@@ -211,7 +211,7 @@ def _clean(text: str) -> str:
 
 def _tell_once(loaded: Models, console: Console) -> None:
     """Say what a model's licence asks to be said, at the first start with it."""
-    seen = Path(typer.get_app_dir("streamer")) / "notices"
+    seen = user_dir() / "notices"
     try:
         told = set(seen.read_text(encoding="utf-8").split())
     except OSError:
