@@ -24,10 +24,13 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A closed face interval and its voice: one row in each of the paired tables."""
+    """A closed face interval and its voice: one row in each of the paired tables. ``sound`` False:
+    the source has none at all.
+    """
 
     face: Interval
     voice: Voice
+    sound: bool = True
 
     @property
     def mismatch(self) -> bool:
@@ -114,7 +117,7 @@ class Pairing:
                 self._decide(pending)
         pairs = []
         while self._pending and (voice := self._pending[0].voice):
-            pairs.append(Pair(self._pending.popleft().face, voice))
+            pairs.append(Pair(self._pending.popleft().face, voice, self._has_audio))
         return pairs
 
     def _decide(self, pending: _Pending) -> None:

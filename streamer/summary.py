@@ -62,6 +62,7 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
             "several_faces": face.several_faces,
         },
         "windows": {
+            "seen": voice.windows + voice.skipped,
             "analysed": voice.windows,
             "dropped": voice.skipped,
             "without_speech": voice.without_speech,

@@ -97,7 +97,9 @@ class SessionTables:
         spoken = voice.label is not None
         heard = [share(voice.score), share(voice.intensity)] if spoken else ["", ""]
         self._append("video_intervals", *_interval(face))
-        self._append("audio_intervals", voice.label or "", start, end, *heard, share(voice.voiced))
+        if pair.sound:
+            voiced = share(voice.voiced)
+            self._append("audio_intervals", voice.label or "", start, end, *heard, voiced)
         length = seconds(float(end) - float(start))
         self._append("modality_duration", length, start, end, face.label, voice.label or "")
         if pair.mismatch:

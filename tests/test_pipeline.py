@@ -227,8 +227,9 @@ def test_live_without_loss_equals_lossless(tmp_path: Path) -> None:
 def test_only_pictures_finish(tmp_path: Path, oracle: Oracle) -> None:
     run = Run(tmp_path, recording(pcm=sound(0, [])), *ARGMAX).go()
     assert run.spans("video_intervals") == rounded(oracle.face)
-    assert [label for label, _, _ in run.spans("audio_intervals")] == [""] * 8
-    assert run.rows("modality_mismatch") == run.rows("voice_intervals") == []
+    assert [row["audio_emotion"] for row in run.rows("modality_duration")] == [""] * 8
+    for table in ("audio_intervals", "modality_mismatch", "voice_intervals"):
+        assert run.rows(table) == []
     assert len(run.rows("transitions")) == 7
 
 
