@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-POLICIES = ("argmax", "hysteresis")
+POLICIES = ("argmax", "hysteresis", "changepoint")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from streamer.pairing import Pair
-from streamer.types import Interval, Modality, Running
+from streamer.types import Interval, Modality
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,38 +19,33 @@ class Transition:
 
 
 class Transitions:
-    """Changes of both modalities in one order of time, whichever thread was faster.
+    """Changes of both modalities in one order, whichever thread was faster.
 
-    A change is final when an interval of another emotion opens; it is given out once no earlier one
-    of the other modality can come. The same emotion before and after a gap is no change.
+    A change is final when the interval that it leads to closes, for only then its emotion is. The
+    order is that of those closings: a change is given out once no earlier closing of the other
+    modality can come. The same emotion in two intervals, touching or not, is no change.
     """
 
     def __init__(self, modalities: list[Modality]) -> None:
         self._settled = {m: float("-inf") for m in modalities}
         self._last: dict[Modality, Interval] = {}
-        self._opened: dict[Modality, float] = {}
-        self._waiting: list[Transition] = []
+        self._waiting: list[tuple[float, Transition]] = []
         self.counts: dict[Modality, int] = {"face": 0, "voice": 0}
 
     def update(
-        self, modality: Modality, closed: list[Interval], running: Running | None, settled: float
+        self, modality: Modality, closed: list[Interval], settled: float
     ) -> list[Transition]:
-        """Take what a push closed and left open; no later opening lies before ``settled`` s."""
-        if closed:
-            self._last[modality] = closed[-1]
-        if running and self._opened.get(modality) != running.start:
-            self._opened[modality] = running.start
-            last = self._last.get(modality)
-            if last and last.label != running.label:
-                gap = running.start - last.end
-                heapq.heappush(
-                    self._waiting,
-                    Transition(running.start, modality, last.label, running.label, gap),
-                )
+        """Take what a push closed; nothing more of its modality ends before ``settled`` s."""
+        for interval in closed:
+            last, self._last[modality] = self._last.get(modality), interval
+            if last and last.label != interval.label:
+                gap = interval.start - last.end
+                change = Transition(interval.start, modality, last.label, interval.label, gap)
+                heapq.heappush(self._waiting, (interval.end, change))
         self._settled[modality] = settled
         ready = []
-        while self._waiting and self._waiting[0].time < min(self._settled.values()):
-            ready.append(heapq.heappop(self._waiting))
+        while self._waiting and self._waiting[0][0] < min(self._settled.values()):
+            ready.append(heapq.heappop(self._waiting)[1])
             self.counts[ready[-1].modality] += 1
         return ready
 

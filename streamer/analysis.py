@@ -106,7 +106,7 @@ class Analysis:
     def _close(self, modality: Modality, closed: list[Interval], settled: float) -> None:
         track = self.tracks[modality]
         track.running = track.segmenter.running
-        for change in self.transitions.update(modality, closed, track.running, settled):
+        for change in self.transitions.update(modality, closed, settled):
             self._tables.transition(change)
         for interval in closed:
             self.agreement.add_interval(interval)

@@ -56,7 +56,10 @@ class SpeechConfig(Section):
 class SegmenterConfig(Section):
     """How predictions become intervals."""
 
-    policy: Literal["argmax", "hysteresis"]
+    policy: Literal["changepoint", "hysteresis", "argmax"]
+    lag_s: Annotated[float, Field(ge=0, le=10)]
+    evidence_s: Annotated[float, Field(ge=0, le=10)]
+    min_interval_s: Annotated[float, Field(ge=0, le=60)]
     smoothing_s: Annotated[float, Field(ge=0, le=60)]
     margin: Share
     min_duration_s: Annotated[float, Field(ge=0, le=60)]
@@ -98,7 +101,7 @@ class Config(Section):
     def _room_for_windows(self) -> Self:
         # The sound of a short face interval decided late, while sound comes 10 s ahead of pictures.
         speech, segmenter = self.speech, self.segmenter
-        delay = segmenter.smoothing_s + segmenter.min_duration_s + segmenter.max_gap_s
+        delay = max(segmenter.lag_s, segmenter.min_duration_s) + segmenter.max_gap_s
         needed = 2 * (speech.window_s + speech.hop_s) + delay + self.face.stale_s + 12
         if self.rings.audio_s < needed:
             raise ValueError(f"rings.audio_s must be at least {needed:g} for these windows")

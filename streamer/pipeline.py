@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 from streamer import models
 from streamer.analysis import Analysis
+from streamer.changepoint import ChangePointSegmenter
 from streamer.clock import Clock, cpu, monotonic
-from streamer.config import Config
+from streamer.config import Config, SegmenterConfig
 from streamer.face import FaceReader
 from streamer.models import Model
 from streamer.pairing import Pairing
 from streamer.ring import AudioRing, FrameRing
-from streamer.segmenter import create
+from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
-from streamer.types import SAMPLE_RATE, Failure, Message, Modality, Source
+from streamer.types import SAMPLE_RATE, Failure, Message, Modality, Segmenter, Source
 from streamer.workers import FaceWorker, SpeechWorker
 
 TICK_S = 0.125
@@ -56,6 +57,15 @@ class Models:
         return [self.detector, self.face, self.vad, self.voice]
 
 
+def segmenter(modality: Modality, config: SegmenterConfig) -> Segmenter:
+    """The segmenter that the configuration's policy names."""
+    if config.policy == "argmax":
+        return ArgmaxSegmenter(modality)
+    if config.policy == "hysteresis":
+        return HysteresisSegmenter(modality, config)
+    return ChangePointSegmenter(modality, config)
+
+
 class Pipeline:
     """One run from a source to tables. ``run`` is called once, by the thread that owns them."""
 
@@ -85,7 +95,7 @@ class Pipeline:
         )
         has_face, has_voice = source.info.has_video, source.info.has_audio
         modalities: dict[Modality, bool] = {"face": has_face, "voice": has_voice}
-        segmenters = {m: create(m, config.segmenter) for m, there in modalities.items() if there}
+        segmenters = {m: segmenter(m, config.segmenter) for m, there in modalities.items() if there}
         self.analysis = Analysis(
             segmenters,
             Pairing(config.speech, self.speech.ask, has_voice),

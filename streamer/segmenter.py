@@ -20,39 +20,48 @@ from streamer.types import (
     Modality,
     Prediction,
     Running,
-    Segmenter,
 )
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """Predictions that speak for one emotion, from ``start`` s on."""
+class Stretch:
+    """Predictions of one interval, from ``start`` s on. ``label`` None: the most probable one."""
 
-    label: int
     start: float
+    label: int | None = None
     total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
     samples: int = 0
 
     def add(self, probs: Floats) -> None:
+        """Take one prediction, float32 (7,)."""
         self.total = self.total + probs
         self.samples += 1
 
-    def absorb(self, other: "_Stretch") -> None:
+    def absorb(self, other: "Stretch") -> None:
+        """Take what another stretch took."""
         self.total = self.total + other.total
         self.samples += other.samples
 
     def close(self, modality: Modality, end: float, closed_by: ClosedBy) -> Interval:
+        """The interval that it has become."""
         mean = self.total / max(self.samples, 1)
+        label = int(np.argmax(mean)) if self.label is None else self.label
         return Interval(
             modality,
-            EMOTIONS[self.label],
+            EMOTIONS[label],
             self.start,
             end,
-            float(mean[self.label]),
+            float(mean[label]),
             float(1 - mean[NEUTRAL]),
             self.samples,
             closed_by,
         )
+
+
+def _running(stretch: Stretch | None) -> Running | None:
+    if stretch is None or stretch.label is None:
+        return None
+    return Running(EMOTIONS[stretch.label], stretch.start)
 
 
 class ArgmaxSegmenter:
@@ -60,13 +69,13 @@ class ArgmaxSegmenter:
 
     def __init__(self, modality: Modality) -> None:
         self._modality = modality
-        self._open: _Stretch | None = None
+        self._open: Stretch | None = None
         self.settled = -math.inf
 
     @property
     def running(self) -> Running | None:
         """The open interval."""
-        return Running(EMOTIONS[self._open.label], self._open.start) if self._open else None
+        return _running(self._open)
 
     def push(self, prediction: Prediction) -> list[Interval]:
         """Take the next prediction; return what it closes."""
@@ -77,7 +86,7 @@ class ArgmaxSegmenter:
         closed = []
         if self._open is None or self._open.label != label:
             closed = self.finish(prediction.time, "change")
-            self._open = _Stretch(label, prediction.time)
+            self._open = Stretch(prediction.time, label)
         self._open.add(prediction.probs)
         return closed
 
@@ -98,8 +107,8 @@ class HysteresisSegmenter:
 
     def __init__(self, modality: Modality, config: SegmenterConfig) -> None:
         self._modality, self._config = modality, config
-        self._open: _Stretch | None = None
-        self._rival: _Stretch | None = None
+        self._open: Stretch | None = None
+        self._rival: Stretch | None = None
         self._smooth: Floats | None = None
         self._last = self._now = -math.inf
         self._lost: float | None = None
@@ -116,7 +125,7 @@ class HysteresisSegmenter:
     @property
     def running(self) -> Running | None:
         """The open interval."""
-        return Running(EMOTIONS[self._open.label], self._open.start) if self._open else None
+        return _running(self._open)
 
     def push(self, prediction: Prediction) -> list[Interval]:
         """Take the next prediction; return what it closes."""
@@ -132,12 +141,12 @@ class HysteresisSegmenter:
         self._lost = None
         label = self._follow(t, probs)
         if self._open is None:
-            self._open = _Stretch(label, t)
+            self._open = Stretch(t, label)
         if label == self._open.label:
             self._settle()
         elif self._rival is None or self._rival.label != label:
             self._settle()
-            self._rival = _Stretch(label, t)
+            self._rival = Stretch(t, label)
         (self._rival or self._open).add(probs)
         if self._rival and t - self._rival.start >= self._config.min_duration_s - 1e-9:
             closed += [self._open.close(self._modality, self._rival.start, "change")]
@@ -161,8 +170,9 @@ class HysteresisSegmenter:
             self._smooth = self._smooth + weight * (probs - self._smooth)
         self._last = t
         best = int(np.argmax(self._smooth))
-        if self._open and self._smooth[best] - self._smooth[self._open.label] < self._config.margin:
-            return self._open.label
+        now = self._open.label if self._open else None
+        if now is not None and self._smooth[best] - self._smooth[now] < self._config.margin:
+            return now
         return best
 
     def _settle(self) -> None:
@@ -170,10 +180,3 @@ class HysteresisSegmenter:
         if self._open and self._rival:
             self._open.absorb(self._rival)
         self._rival = None
-
-
-def create(modality: Modality, config: SegmenterConfig) -> Segmenter:
-    """The segmenter that the configuration's policy names."""
-    if config.policy == "argmax":
-        return ArgmaxSegmenter(modality)
-    return HysteresisSegmenter(modality, config)

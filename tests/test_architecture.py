@@ -18,7 +18,7 @@ LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
-    ["streamer.face", "streamer.speech", "streamer.agreement"],
+    ["streamer.face", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.tables", "streamer.dashboard", "streamer.workers"],
     ["streamer.analysis"],
     ["streamer.pipeline"],

@@ -47,8 +47,8 @@ def test_demo_gives_the_emotions_that_the_models_see(demo: Path) -> None:
     face = [
         (r["emotion"], float(r["start"]), float(r["end"])) for r in rows(demo, "video_intervals")
     ]
-    assert [label for label, _, _ in face] == ["Sad", "Happy", "Angry"]
-    assert [start for _, start, _ in face] == pytest.approx([0.0, 4.2, 13.2], abs=0.25)
+    assert [label for label, _, _ in face] == ["Neutral", "Happy", "Angry"]
+    assert [start for _, start, _ in face] == pytest.approx([0.0, 4.08, 12.4], abs=0.15)
     assert face[-1][2] == 20.88
 
 
@@ -88,7 +88,7 @@ def test_session_json_tells_source_models_counts_latency_and_end(demo: Path) -> 
     assert summary["frames"]["dropped"] == summary["windows"]["dropped"] == 0
     assert summary["transitions"]["face"] == 2
     assert set(summary["latency_s"]["face"]["capture_to_prediction"]) == {"p50", "p95", "p99"}
-    assert summary["config"]["segmenter"]["policy"] == "hysteresis"
+    assert summary["config"]["segmenter"]["policy"] == "changepoint"
 
 
 def test_a_second_run_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_second_run_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
     assert tables(tmp_path / "again") == tables(demo)
 
 
-@pytest.mark.parametrize("policy", ["argmax", "hysteresis"])
+@pytest.mark.parametrize("policy", ["argmax", "changepoint"])
 def test_the_speed_of_life_gives_the_same_bytes_as_max(tmp_path: Path, policy: str) -> None:
     part = ["--start", "2", "--duration", "8", "--set", f"segmenter.policy={policy}"]
     paced = replay(tmp_path, "paced", "--speed", "1", *part)
@@ -106,7 +106,7 @@ def test_the_speed_of_life_gives_the_same_bytes_as_max(tmp_path: Path, policy: s
     assert 8 <= float(str(paced["wall_s"])) < 12
 
 
-def test_argmax_gives_more_rows_than_hysteresis(demo: Path, tmp_path: Path) -> None:
+def test_argmax_gives_more_rows_than_the_default(demo: Path, tmp_path: Path) -> None:
     replay(tmp_path, "argmax", "--speed", "max", "--set", "segmenter.policy=argmax")
     assert len(rows(tmp_path / "argmax", "video_intervals")) > 5 * len(
         rows(demo, "video_intervals")

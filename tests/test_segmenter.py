@@ -1,4 +1,4 @@
-"""Segmenters: the original's published result, and what both policies owe to any input."""
+"""Segmenters: the original's published result, and what all policies owe to any input."""
 
 import csv
 import math
@@ -11,25 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import one_hot
 
+from streamer import config as configuration
 from streamer.agreement import Transitions
-from streamer.config import SegmenterConfig
+from streamer.changepoint import ChangePointSegmenter
 from streamer.pairing import Pair, Voice
-from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter, create
+from streamer.pipeline import segmenter as create
+from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
 from streamer.tables import SessionTables
 from streamer.types import EMOTIONS, Floats, Interval, Prediction, Segmenter
 
+CONFIG = configuration.load().segmenter
 ORIGINAL = Path(__file__).parent / "original"
 
 
 def policy(smoothing: float = 0, margin: float = 0, least: float = 0, gap: float = 0) -> Segmenter:
-    config = SegmenterConfig(
-        policy="hysteresis",
-        smoothing_s=float(smoothing),
-        margin=float(margin),
-        min_duration_s=float(least),
-        max_gap_s=float(gap),
-    )
-    return create("face", config)
+    values = {"smoothing_s": smoothing, "margin": margin, "min_duration_s": least, "max_gap_s": gap}
+    return create("face", CONFIG.model_copy(update={"policy": "hysteresis", **values}))
+
+
+def change_point(lag: float = 1, evidence: float = 0.1, least: float = 2) -> Segmenter:
+    values = {"lag_s": lag, "evidence_s": evidence, "min_interval_s": least}
+    return create("face", CONFIG.model_copy(update={"policy": "changepoint", **values}))
 
 
 def at(t: float, probs: Floats | None) -> Prediction:
@@ -73,10 +75,10 @@ def original_rows() -> tuple[list[Interval], Transitions]:
     segmenter, transitions, rows = ArgmaxSegmenter("face"), Transitions(["face"]), []
     for k, label in enumerate(labels):
         closed = segmenter.push(at(k / 25, one_hot(label)))
-        transitions.update("face", closed, segmenter.running, segmenter.settled)
+        transitions.update("face", closed, segmenter.settled)
         rows += closed
     last = segmenter.finish(10.08, "end")
-    transitions.update("face", last, None, math.inf)
+    transitions.update("face", last, math.inf)
     return rows + last, transitions
 
 
@@ -131,6 +133,12 @@ POLICIES = st.one_of(
         st.sampled_from([0, 0.3, 1]),
         st.sampled_from([0, 0.3, 1]),
     ),
+    st.builds(
+        change_point,
+        st.sampled_from([0, 0.3, 1]),
+        st.sampled_from([0, 0.1]),
+        st.sampled_from([0, 0.5, 2]),
+    ),
 )
 
 
@@ -167,7 +175,7 @@ def test_settled_is_never_wrong(stream: list[Prediction], segmenter: Segmenter) 
         opened = segmenter.running
         rows = segmenter.push(prediction)
         running = segmenter.running
-        if running and running != opened:
+        if running and (opened is None or running.start != opened.start):
             assert running.start >= known
         assert all(row.end >= known for row in rows)
         assert segmenter.settled >= known
@@ -175,15 +183,18 @@ def test_settled_is_never_wrong(stream: list[Prediction], segmenter: Segmenter) 
 
 
 @given(streams(), POLICIES)
-def test_only_running_may_still_change(stream: list[Prediction], segmenter: Segmenter) -> None:
+def test_the_running_interval_is_the_next_row(
+    stream: list[Prediction], segmenter: Segmenter
+) -> None:
     for prediction in stream:
         before = segmenter.running
         rows = segmenter.push(prediction)
         if rows:
             assert before is not None
-            assert (rows[0].label, rows[0].start) == (before.label, before.start)
-        else:
-            assert before is None or segmenter.running == before
+            assert rows[0].start == before.start
+        elif before is not None:
+            assert segmenter.running is not None
+            assert segmenter.running.start == before.start
 
 
 def offline(stream: list[Prediction], end: float) -> list[tuple[str, float, float]]:
@@ -293,9 +304,11 @@ def test_finish_tells_what_ended_it_and_is_final() -> None:
 
 
 def test_the_configuration_names_the_policy() -> None:
-    config = SegmenterConfig(
-        policy="argmax", smoothing_s=0.5, margin=0.1, min_duration_s=0.6, max_gap_s=1.0
-    )
-    assert isinstance(create("face", config), ArgmaxSegmenter)
-    hysteresis = config.model_copy(update={"policy": "hysteresis"})
-    assert isinstance(create("face", hysteresis), HysteresisSegmenter)
+    for name, kind in {
+        "argmax": ArgmaxSegmenter,
+        "hysteresis": HysteresisSegmenter,
+        "changepoint": ChangePointSegmenter,
+    }.items():
+        config = configuration.load(None, [f"segmenter.policy={name}"]).segmenter
+        assert isinstance(create("face", config), kind)
+    assert isinstance(create("face", CONFIG), ChangePointSegmenter)

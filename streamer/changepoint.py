@@ -1,0 +1,146 @@
+"""Online segmentation by a change-point test with a fixed, bounded look-ahead.
+
+A sticky hidden Markov chain was tried first: it must name the new emotion from the look-ahead alone
+and so confuses neighbours. Here the two questions are asked apart. *Where* does the face or voice
+change? From the whole vector of probabilities, within ``lag_s`` after the moment. *What* does an
+interval show? From everything between its two boundaries, when it closes.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import SegmenterConfig
+from streamer.segmenter import Stretch
+from streamer.types import EMOTIONS, ClosedBy, Floats, Interval, Modality, Prediction, Running
+
+CONTEXT_S = 6.0
+"""How much of the open interval a candidate is compared with, s."""
+MIN_AFTER_S = 0.3
+"""A rival boundary needs at least so much after it, s."""
+MAX_WEIGHT_S = 0.5
+"""No prediction stands for more time than this, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    t: float
+    weight: float
+    root: NDArray[np.float64]
+    probs: Floats
+
+
+class ChangePointSegmenter:
+    """A boundary is where the probabilities before and after differ most, and differ enough.
+
+    For a candidate c, the predictions of the open interval before it (at most CONTEXT_S) and those
+    after it are compared by the generalised likelihood ratio of a shift in mean of √p,
+    n₁n₂/(n₁+n₂) · ‖mean₂ − mean₁‖², with n in seconds; Euclidean distance of √p is, but for a
+    factor, the Hellinger distance of the probabilities. When c is ``lag_s`` old it becomes a
+    boundary if its ratio exceeds ``evidence_s``, no later candidate has a larger one, the interval
+    before it is at least ``min_interval_s`` long, and the most probable emotion of the two sides
+    differs. What comes less than ``lag_s`` before an end is not told apart from what is before it.
+    A loss of the face or voice for ``max_gap_s`` ends the interval where it began.
+
+    Sources: Basseville and Nikiforov, "Detection of Abrupt Changes", 1993, ch. 2.4 (the ratio);
+    Rao, "A review of canonical coordinates and an alternative to correspondence analysis using
+    Hellinger distance", 1995 (√p).
+    """
+
+    def __init__(self, modality: Modality, config: SegmenterConfig) -> None:
+        self._modality, self._config = modality, config
+        self._open: Stretch | None = None
+        self._past: deque[_Sample] = deque()  # settled predictions of the open interval
+        self._young: deque[_Sample] = deque()  # those younger than the look-ahead
+        self._now = -math.inf
+        self._lost: float | None = None
+
+    @property
+    def settled(self) -> float:
+        """No interval that is not open yet begins before this time, s, and the open one does not
+        end before it.
+        """
+        if self._young:
+            return self._young[0].t
+        return self._now if self._lost is None else self._lost
+
+    @property
+    def running(self) -> Running | None:
+        """The open interval, with the emotion that it shows by now."""
+        if self._open is None:
+            return None
+        total = self._open.total + sum((s.probs for s in self._young), np.zeros(len(EMOTIONS)))
+        return Running(EMOTIONS[int(np.argmax(total))], self._open.start)
+
+    def push(self, prediction: Prediction) -> list[Interval]:
+        """Take the next prediction; return what it closes."""
+        t, probs, last = prediction.time, prediction.probs, self._now
+        self._now = t
+        if probs is None:
+            self._lost = t if self._lost is None else self._lost
+            gone = t - self._lost >= self._config.max_gap_s
+            return self.finish(t, "gap") if gone else []
+        closed = []
+        if self._lost is not None and t - self._lost >= self._config.max_gap_s:
+            closed = self.finish(t, "gap")
+        self._lost = None
+        if self._open is None:
+            self._open = Stretch(t)
+            last = t - MIN_AFTER_S
+        weight = max(min(t - last, MAX_WEIGHT_S), 1e-3)
+        self._young.append(_Sample(t, weight, np.sqrt(probs, dtype=np.float64), probs))
+        return closed + self._settle(t)
+
+    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
+        """Close what is open: where the face or voice was lost, else at ``end``."""
+        if self._lost is not None:
+            end, closed_by = self._lost, "gap"
+        stretch = self._open
+        if stretch is not None:
+            for sample in self._young:
+                stretch.add(sample.probs)
+        self._open, self._lost = None, None
+        self._past.clear()
+        self._young.clear()
+        return [stretch.close(self._modality, end, closed_by)] if stretch else []
+
+    def _settle(self, now: float) -> list[Interval]:
+        """Decide about every prediction that is ``lag_s`` old at ``now`` s."""
+        closed = []
+        while self._young and self._young[0].t <= now - self._config.lag_s + 1e-6:
+            assert self._open is not None
+            if self._is_boundary():
+                start = self._young[0].t
+                closed.append(self._open.close(self._modality, start, "change"))
+                self._open = Stretch(start)
+                self._past.clear()
+            sample = self._young.popleft()
+            self._open.add(sample.probs)
+            self._past.append(sample)
+            while self._past[0].t < sample.t - CONTEXT_S:
+                self._past.popleft()
+        return closed
+
+    def _is_boundary(self) -> bool:
+        assert self._open is not None
+        first, newest = self._young[0].t, self._young[-1].t
+        if not self._past or first - self._open.start < self._config.min_interval_s - 1e-6:
+            return False
+        samples = [*self._past, *self._young]
+        weights = np.array([s.weight for s in samples])
+        seconds = np.concatenate([[0.0], np.cumsum(weights)])
+        roots = np.array([s.root for s in samples]) * weights[:, None]
+        sums = np.concatenate([np.zeros((1, len(EMOTIONS))), np.cumsum(roots, axis=0)])
+        begin = len(self._past)
+        rivals = sum(s.t <= newest - MIN_AFTER_S + 1e-6 for s in self._young)
+        at = np.arange(begin, begin + max(rivals, 1))
+        before, after = seconds[at], seconds[-1] - seconds[at]
+        shift = (sums[-1] - sums[at]) / after[:, None] - sums[at] / before[:, None]
+        ratio = before * after / (before + after) * (shift**2).sum(axis=1)
+        if ratio[0] <= self._config.evidence_s or ratio[0] < ratio.max():
+            return False
+        follows = np.sum([s.probs for s in self._young], axis=0)
+        return int(np.argmax(follows)) != int(np.argmax(self._open.total))
