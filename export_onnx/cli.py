@@ -65,7 +65,7 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="name of the files; default: source's")] = None,
     precision: Annotated[Precision, typer.Option(help="of the weights")] = Precision.FP32,
-    verify: Annotated[bool, typer.Option(help="compare with the checkpoint; refuse if off")] = True,
+    verify: Annotated[bool, typer.Option(help="compare the result with the checkpoint")] = True,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="you may use a non-commercial model")
     ] = False,

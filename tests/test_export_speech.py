@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import pytest
 import speech_checkpoints as made
 import torch
 from onnx import numpy_helper
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from export_onnx import checkpoint, verify
 from export_onnx import cli as export_cli
-from export_onnx import verify
 from export_onnx.checkpoint import sha256
 from export_onnx.errors import ExportError
 from export_onnx.labels import native_labels, to_emotions
@@ -333,6 +335,58 @@ def test_audeering_gives_dimensions_once_its_licence_is_accepted(tmp_path: Path)
 
 
 # --- what can go wrong --------------------------------------------------------------------------
+
+
+def sharded(folder: Path) -> Path:
+    """The original's weights in two files and an index."""
+    config, weights = made.dense_weights()
+    made.write(folder, config, {})
+    (folder / "model.safetensors").unlink()
+    keys, table = sorted(weights), {}
+    for number, part in enumerate((keys[::2], keys[1::2])):
+        name = f"model-{number}.safetensors"
+        save_file({key: weights[key].contiguous() for key in part}, folder / name)
+        table |= dict.fromkeys(part, name)
+    index = json.dumps({"weight_map": table})
+    (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+    return folder
+
+
+def test_weights_in_several_files_are_read(tmp_path: Path) -> None:
+    _, manifest = export("aniemore", sharded(tmp_path / "voice"), tmp_path / "m")
+    assert [s["member"] for s in manifest["sources"]] == [
+        *("model-0.safetensors", "model-1.safetensors"),
+    ]
+    assert figures(manifest, "largest difference")[0] <= 1e-4
+
+
+def test_a_hub_id_is_fetched_without_code_and_named_in_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, asked = made.original(tmp_path / "0123abc", pickled=True), []
+
+    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        return str(snapshot)
+
+    monkeypatch.setattr(checkpoint, "snapshot_download", fetch)
+    _, manifest = export("aniemore", "Somebody/voice@main", tmp_path / "m", verify=False)
+    assert [(name, revision) for name, revision, _ in asked] == [("Somebody/voice", "main")] * 2
+    # Pickled weights are asked for only where there are no others; code never.
+    assert not any(p.startswith("pytorch") for p in asked[0][2])
+    for _, _, patterns in asked:
+        for code in ("modeling.py", "configuration_w2v2fsr.py", "run.sh", "handler.pkl"):
+            assert not any(fnmatch(code, pattern) for pattern in patterns)
+    (source,) = manifest["sources"]
+    assert source == {
+        "package": "Somebody/voice",
+        "version": "0123abc",
+        "registry": "hub",
+        "member": "pytorch_model.bin",
+        "sha256": sha256(snapshot / "pytorch_model.bin"),
+        "licence": "mit",
+        "authors": "Somebody",
+    }
 
 
 def trap(folder: Path) -> Path:
