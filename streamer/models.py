@@ -3,7 +3,7 @@
 import ctypes
 import hashlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,9 @@ PREPROCESS: dict[Task, set[str]] = {
     "speech-emotion": {"sample_rate", "normalise", "min_window_s"},
 }
 """What a manifest must say of the preprocessing for each task."""
+
+
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class _Part(BaseModel):
@@ -72,6 +75,15 @@ class Accuracy(_Part):
     note: str | None
 
 
+class PartFile(_Part):
+    """A further ONNX file that the model needs, and the name that the code calls it by."""
+
+    name: str
+    file: Annotated[str, Field(pattern=FILE_NAME)]
+    sha256: str
+    bytes: int
+
+
 class Manifest(_Part):
     """The contract between `export_onnx` and `streamer`: NAME.json beside NAME.onnx."""
 
@@ -80,7 +92,7 @@ class Manifest(_Part):
     task: Task
     architecture: str
     description: str
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    file: Annotated[str, Field(pattern=FILE_NAME)]
     sha256: str
     bytes: int
     opset: int
@@ -95,19 +107,27 @@ class Manifest(_Part):
     sources: list[Origin]
     producer: dict[str, str]
     accuracy: list[Accuracy]
+    parts: list[PartFile] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model: its manifest and its session, which threads may share."""
+    """A loaded model: its manifest and its sessions, which threads may share."""
 
     manifest: Manifest
     session: ort.InferenceSession
     provider: str
+    parts: dict[str, ort.InferenceSession] = field(default_factory=dict)
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
         return list(self.session.run(None, inputs))
+
+    def run_part(self, name: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """All outputs of the part ``name`` (empty: the first) by name."""
+        session = self.parts[name] if name else self.session
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
 
     def to_emotions(self, outputs: Floats) -> Floats:
         """Raw outputs float32 (C,) to probabilities (7,) in the order of EMOTIONS."""
@@ -138,27 +158,35 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
         raise StreamerError(
             f"model {name}: its manifest maps no label to {EMOTIONS} for all labels"
         )
+    providers = _providers(config.provider)
+    session = _session(path, manifest.sha256, providers, config.threads)
+    parts = {
+        part.name: _session(path.parent / part.file, part.sha256, providers, config.threads)
+        for part in manifest.parts
+    }
+    for made in (session, *parts.values()):
+        if (used := made.get_providers()[0]) != providers[0]:
+            raise StreamerError(f"model {name}: {providers[0]} was asked for, but {used} runs it")
+    return Model(manifest, session, providers[0], parts)
+
+
+def _session(path: Path, sha256: str, providers: list[str], threads: int) -> ort.InferenceSession:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise StreamerError(f"model file {path}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != manifest.sha256:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise StreamerError(f"model file {path} is altered: its hash is not its manifest's")
-    providers = _providers(config.provider)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = config.threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     # Threads that spin between two windows doubled the wall time on two cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
-    used = session.get_providers()[0]
-    if used != providers[0]:
-        raise StreamerError(f"model {name}: {providers[0]} was asked for, but {used} runs it")
-    return Model(manifest, session, used)
 
 
 def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
