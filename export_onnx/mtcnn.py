@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from export_onnx.checkpoint import read_arrays
 from export_onnx.errors import ExportError
 from export_onnx.graph import Graph
+from export_onnx.torch_file import read_arrays
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 

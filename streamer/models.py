@@ -161,7 +161,7 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
     providers = _providers(config.provider)
     session = _session(path, manifest.sha256, providers, config.threads)
     parts = {
-        part.name: _session(path.parent / part.file, part.sha256, providers, config.threads)
+        part.name: _session(path.with_name(part.file), part.sha256, providers, config.threads)
         for part in manifest.parts
     }
     for made in (session, *parts.values()):

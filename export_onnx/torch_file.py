@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ def read_object(data: bytes, name: str) -> Any:
     import torch  # noqa: PLC0415
 
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch did not write
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many unrelated types
         text = str(error)
-    # torch says so of code, and of a damaged file when its first byte is no pickle's.
     if "GLOBAL" in text or "unsupported class" in text.lower():
         raise ExportError(
             f"{name} holds a pickled model or code, which is not run here: load it where you trust "
