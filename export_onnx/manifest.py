@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +71,8 @@ class Card:
 
     `name` is the stem of the files. `mapping` gives the analyzer's name of each native label; its
     order is the order of the model's output. `output` says what comes out: probabilities, logits
-    or raw numbers.
+    or raw numbers. `producer` adds versions of what made the file to that of the onnx package;
+    `licence_text` says whether the licence's text lies beside it.
     """
 
     name: str
@@ -87,13 +88,18 @@ class Card:
     research_only: bool = False
     notice: str | None = None
     accuracy: tuple[Figure, ...] = ()
+    producer: Mapping[str, str] = field(default_factory=dict)
+    licence_text: bool = True
 
 
-def make_manifest(card: Card, model: bytes) -> str:
-    """Return the manifest of `model` (an ONNX file's bytes) as JSON text, keys in fixed order."""
+def make_manifest(card: Card, model: bytes, parts: Mapping[str, bytes] | None = None) -> str:
+    """Return the manifest of `model` (an ONNX file's bytes) as JSON text, keys in fixed order.
+
+    `parts` are further ONNX files that the model needs, by name: NAME.PART.onnx beside NAME.onnx.
+    """
     proto = onnx.load_from_string(model)
     (opset,) = (entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    manifest = {
+    manifest: dict[str, Any] = {
         "manifest": MANIFEST_VERSION,
         "name": card.name,
         "task": card.task,
@@ -114,12 +120,22 @@ def make_manifest(card: Card, model: bytes) -> str:
             "name": card.licence,
             "research_only": card.research_only,
             "notice": card.notice,
-            "file": f"{card.name}.LICENSE.txt",
+            "file": f"{card.name}.LICENSE.txt" if card.licence_text else None,
         },
         "sources": [source.as_json() for source in card.sources],
-        "producer": {"onnx": ONNX_VERSION},
+        "producer": {"onnx": ONNX_VERSION, **card.producer},
         "accuracy": [figure.as_json() for figure in card.accuracy],
     }
+    if parts:
+        manifest["parts"] = [
+            {
+                "name": name,
+                "file": f"{card.name}.{name}.onnx",
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "bytes": len(data),
+            }
+            for name, data in parts.items()
+        ]
     return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -132,8 +148,8 @@ def _tensor(value: onnx.ValueInfoProto) -> Json:
     return {"name": value.name, "dtype": dtype.name, "shape": shape}
 
 
-def write_files(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` (name to content) into the folder `out`, which is made if needed.
+def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write `files` (name to content) into the folder `out`, which is made if needed; their paths.
 
     All are written beside their place first, so that a failure leaves the old files as they were.
 
@@ -152,3 +168,4 @@ def write_files(out: Path, files: Mapping[str, bytes]) -> None:
         for path in beside.values():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+    return [out / name for name in files]

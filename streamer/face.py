@@ -1,7 +1,6 @@
 """Faces in a picture, and the emotion of the one that speaks."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -10,20 +9,10 @@ from numpy.typing import NDArray
 
 from streamer.config import FaceConfig
 from streamer.models import Model
-from streamer.types import Floats, Image
+from streamer.mtcnn import Mtcnn
+from streamer.types import Face, Floats, Image, StreamerError
 
 Reals = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """A detected face: box in pixels of the picture, score 0…1."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    score: float
 
 
 class BlazeFace:
@@ -82,14 +71,39 @@ class BlazeFace:
 
 
 class FaceEmotion:
-    """Emotion probabilities of one face, cut from the picture as the detector's manifest says."""
+    """Emotion probabilities of one face, cut from the picture as the detector's manifest says.
+
+    The model's manifest says the rest: ``size`` [width, height] to scale the face to and
+    ``center_crop`` to cut out of that, ``color`` gray or rgb (gray is repeated where the model
+    takes three channels), ``layout`` NCHW or NHWC, and ``scale``, ``mean``, ``std`` of
+    (pixel × scale − mean) / std. Raises StreamerError: it says what can't be done.
+    """
 
     def __init__(self, model: Model, crop: dict[str, float]) -> None:
         self._model, self._crop = model, crop
-        pre = model.manifest.preprocess
+        pre, tensor = model.manifest.preprocess, model.manifest.inputs[0]
         self._size = (int(pre["size"][0]), int(pre["size"][1]))
+        self._cut = pre.get("center_crop") or self._size
         self._dark_std = float(pre.get("dark_std") or 0)
-        self._input = model.manifest.inputs[0].name
+        self._input = tensor.name
+        self._gray, self._first = pre.get("color") != "rgb", pre.get("layout") != "NHWC"
+        self._scale = np.float32(pre.get("scale", 1))
+        self._mean = np.array(pre.get("mean", [0]), np.float32)
+        self._std = np.array(pre.get("std", [1]), np.float32)
+        width, height = self._cut
+        channels = tensor.shape[1 if self._first else -1]
+        self._channels = channels if isinstance(channels, int) else 1 if self._gray else 3
+        whole = [self._channels, height, width] if self._first else [height, width, self._channels]
+        if (
+            tensor.shape[1:] != whole
+            or self._channels not in ((1, 3) if self._gray else (3,))
+            or not {len(self._mean), len(self._std)} <= {1, self._channels}
+            or width > self._size[0]
+            or height > self._size[1]
+            or not self._std.all()
+        ):
+            name, wanted = model.manifest.name, tensor.shape[1:]
+            raise StreamerError(f"model {name}: its manifest's preprocess gives no {wanted}")
 
     def probs(self, image: Image, face: Face) -> Floats:
         """Float32 (7,) in the order of EMOTIONS for ``face`` in an RGB picture uint8 (H, W, 3)."""
@@ -97,21 +111,41 @@ class FaceEmotion:
         x = face.x + face.width / 2 - side / 2
         y = face.y + face.height / 2 - side / 2 - self._crop["up"] * max(face.width, face.height)
         cut = _square(image, x, y, side)
-        gray = cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)
-        method = cv2.INTER_AREA if gray.shape[0] > self._size[0] else cv2.INTER_LINEAR
-        gray = cv2.resize(gray, self._size, interpolation=method)
-        pixels = gray.astype(np.float32)
+        return self._model.to_emotions(self._model.run(**{self._input: self._prepare(cut)})[0][0])
+
+    def _prepare(self, cut: Image) -> Floats:
+        """The model's input for a square RGB picture uint8 (S, S, 3)."""
+        shown = np.asarray(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY) if self._gray else cut)
+        method = cv2.INTER_AREA if shown.shape[0] > self._size[0] else cv2.INTER_LINEAR
+        shown = np.asarray(cv2.resize(shown, self._size, interpolation=method))
+        (width, height), (whole_width, whole_height) = self._cut, self._size
+        left, top = (whole_width - width) // 2, (whole_height - height) // 2
+        pixels = shown[top : top + height, left : left + width].astype(np.float32)
         # A dark, flat picture is stretched; a normal one is left: stretching costs accuracy there.
         if 0 < (deviation := float(pixels.std())) < self._dark_std:
             pixels = np.clip((pixels - pixels.mean()) / deviation * 48 + 128, 0, 255)
-        return self._model.to_emotions(self._model.run(**{self._input: pixels[None, None]})[0][0])
+        if self._gray:
+            pixels = np.repeat(pixels[:, :, None], self._channels, axis=2)
+        pixels = (pixels * self._scale - self._mean) / self._std
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1) if self._first else pixels)[None]
 
 
 class FaceReader:
-    """Detector, rule and emotion in one call."""
+    """Detector, rule and emotion in one call.
+
+    Raises StreamerError: the detector's architecture is unknown, or a manifest says what can't be
+    done.
+    """
 
     def __init__(self, detector: Model, emotion: Model, config: FaceConfig) -> None:
-        self._detector = BlazeFace(detector, config.min_score)
+        match detector.manifest.architecture:
+            case "blazeface-short-range":
+                self._detector: BlazeFace | Mtcnn = BlazeFace(detector, config.min_score)
+            case "mtcnn":
+                self._detector = Mtcnn(detector, config.min_score)
+            case other:
+                name = detector.manifest.name
+                raise StreamerError(f"model {name}: no detector of architecture {other!r} is known")
         self._emotion = FaceEmotion(emotion, detector.manifest.preprocess["crop"])
         self._single = config.rule == "single"
 

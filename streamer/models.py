@@ -4,7 +4,7 @@ import ctypes
 import hashlib
 import mmap
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,15 +119,22 @@ class Manifest(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model: its manifest and its session, which threads may share."""
+    """A loaded model: its manifest and its sessions, which threads may share."""
 
     manifest: Manifest
     session: ort.InferenceSession
     provider: str
+    parts: dict[str, ort.InferenceSession] = field(default_factory=dict)
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
         return list(self.session.run(None, inputs))
+
+    def run_part(self, name: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """All outputs of the part ``name`` (empty: the first) by name."""
+        session = self.parts[name] if name else self.session
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
 
     def to_emotions(self, outputs: Floats) -> Floats:
         """Raw outputs float32 (C,) to probabilities (7,) in the order of EMOTIONS."""
@@ -164,23 +171,32 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
         )
     check(manifest, path)
     providers = _providers(config.provider)
+    session = _session(path, providers, config.threads)
+    parts = {
+        part.name: _session(path.with_name(part.file), providers, config.threads)
+        for part in manifest.parts
+        if part.file.endswith(".onnx")  # the others are large weights that the session reads
+    }
+    used = {made.get_providers()[0] for made in (session, *parts.values())}
+    if config.provider == "cuda" and used != {providers[0]}:
+        raise StreamerError(
+            f"model {name}: ONNX Runtime could not start CUDA and would run it on the CPU: install "
+            "the CUDA and cuDNN libraries it was built for, or set models.provider to auto or cpu"
+        )
+    return Model(manifest, session, min(used), parts)
+
+
+def _session(path: Path, providers: list[str], threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = config.threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     # Threads that spin between two windows doubled the wall time on two cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
-    used = session.get_providers()[0]
-    if config.provider == "cuda" and used != providers[0]:
-        raise StreamerError(
-            f"model {name}: ONNX Runtime could not start CUDA and would run it on the CPU: install "
-            "the CUDA and cuDNN libraries it was built for, or set models.provider to auto or cpu"
-        )
-    return Model(manifest, session, used)
 
 
 def check(manifest: Manifest, path: Path) -> None:

@@ -49,7 +49,9 @@ class Models:
             models.load(config.speech.vad, "voice-activity", config.models),
             models.load(config.speech.emotion, "speech-emotion", config.models),
         )
-        SpeechEmotion(loaded.voice, config.speech)  # refuses a window before a session is made
+        # Both refuse what they can't work with before a session is made.
+        SpeechEmotion(loaded.voice, config.speech)
+        FaceReader(loaded.detector, loaded.face, config.face)
         return loaded
 
     def all(self) -> list[Model]:

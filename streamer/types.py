@@ -45,6 +45,17 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face: box in pixels of the picture, score 0…1."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class AudioChunk:
     """Mono sound, float32 (n,) in −1…1 at 16 kHz; ``start`` is the index of its first sample."""
 

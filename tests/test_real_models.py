@@ -8,13 +8,13 @@ import pytest
 
 from streamer import config as configuration
 from streamer.clock import FreeClock
-from streamer.face import Face, FaceEmotion, FaceReader
+from streamer.face import FaceEmotion, FaceReader
 from streamer.pipeline import Models
 from streamer.resources import demo_clip
 from streamer.ring import AudioRing, FrameRing
 from streamer.sources.file import FileSource
 from streamer.speech import SpeechEmotion, VoiceActivity
-from streamer.types import EMOTIONS, SAMPLE_RATE, AudioChunk, Floats, Image
+from streamer.types import EMOTIONS, SAMPLE_RATE, AudioChunk, Face, Floats, Image
 
 CONFIG = configuration.load()
 

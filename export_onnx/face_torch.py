@@ -1,0 +1,124 @@
+"""From a checkpoint's weights in a torch module to a checked ONNX file with its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from export_onnx.errors import ExportError
+from export_onnx.face_models import Request
+from export_onnx.face_verify import compare
+from export_onnx.fetch import Member, Package
+from export_onnx.graph import OPSET
+from export_onnx.manifest import Card, Source, make_manifest
+from export_onnx.torch_file import find_state, read_file, read_object
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file's weights by name, its name and its sha256 (hex)."""
+
+    name: str
+    sha256: str
+    state: Mapping[str, Tensor]
+
+    def source(self, project: str, licence: str, authors: str) -> Source:
+        """Return the manifest's entry: the file is the user's own, of the project's making."""
+        member = Member(Package(project, "local", "file"), self.name, self.sha256)
+        return Source(member, licence, authors)
+
+
+def read_checkpoint(request: Request) -> Checkpoint:
+    """Return the checkpoint that was asked for.
+
+    Raises:
+        ExportError: none was named, or it cannot be read, or it holds other things than weights.
+
+    """
+    if request.source is None:
+        raise ExportError(f"{request.model} is made from your checkpoint: name it with --source")
+    name, data = request.source.name, read_file(request.source)
+    state = find_state(read_object(data, name), name)
+    return Checkpoint(name, hashlib.sha256(data).hexdigest(), state)
+
+
+def load_exactly(module: nn.Module, checkpoint: Checkpoint, what: str) -> None:
+    """Load the weights into `module` (a `what`, in messages): each is used, none is missing.
+
+    Only the counters of batch normalisations may be missing: old versions of torch had none.
+
+    Raises:
+        ExportError: a weight is missing, left over, of another shape, or not finite.
+
+    """
+    own, given, name = module.state_dict(), checkpoint.state, checkpoint.name
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    unused = [key for key in given if key not in own]
+    if missing:
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise ExportError(f"{name} is no {what}: it lacks the weight {missing[0]}{more}")
+    if unused:
+        more = f" and {len(unused) - 1} more" if unused[1:] else ""
+        raise ExportError(f"{name} is no {what}: nothing uses its weight {unused[0]}{more}")
+    for key, value in given.items():
+        if value.shape != own[key].shape:
+            shapes = f"{list(value.shape)}, not {list(own[key].shape)}"
+            raise ExportError(f"{name} is no {what}: its weight {key} is {shapes}")
+        if not bool(torch.isfinite(value).all()):
+            raise ExportError(f"{name}: its weight {key} holds values that are not finite")
+    module.load_state_dict(given, strict=False)
+    module.eval()
+
+
+def make_files(
+    module: nn.Module, card: Card, shape: Sequence[int], outputs: Sequence[str]
+) -> dict[str, bytes]:
+    """Export `module`, compare it with the ONNX file, and return model and manifest by file name.
+
+    Args:
+        module: in evaluation mode, takes float32 (N, *shape) and gives one output or a tuple.
+        card: what the manifest says; the comparison's figure is added.
+        shape: of one picture.
+        outputs: the names; the first one is the logits.
+
+    Raises:
+        ExportError: the file does not give what the module gives.
+
+    """
+    model = _to_onnx(module, shape, outputs)
+    card = replace(
+        card,
+        accuracy=(*card.accuracy, compare(module, model, shape)),
+        producer={"torch": str(torch.__version__)},
+        licence_text=False,
+    )
+    return {f"{card.name}.onnx": model, f"{card.name}.json": make_manifest(card, model).encode()}
+
+
+def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str]) -> bytes:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        warnings.catch_warnings(),
+        torch.no_grad(),
+    ):
+        path = Path(scratch) / "model.onnx"
+        # The tracing exporter is called out of date, but it alone writes opset 17, like the others.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (torch.zeros(2, *shape),),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["face"],
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "N"} for name in ("face", *outputs)},
+        )
+        return path.read_bytes()

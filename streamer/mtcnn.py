@@ -1,0 +1,174 @@
+"""MTCNN: a cascade that finds faces of any size from 20 pixels up, in numpy around three networks.
+
+Source: Zhang, Zhang, Li, Qiao, "Joint face detection and alignment using multi-task cascaded
+convolutional networks", 2016; the details (areas, roundings, suppressions) are those with which
+facenet-pytorch uses the same weights, so that both find the same boxes.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.models import Model
+from streamer.types import Face, Floats, Image, StreamerError
+
+Indices = NDArray[np.int64]
+
+KEYS = ("min_face_px", "factor", "thresholds")
+"""What its manifest must say besides what every detector's does."""
+
+_STRIDE, _CELL = 2, 12  # of the first network, in pixels of its scaled picture
+
+
+class Mtcnn:
+    """Three steps: propose boxes at every scale, refine them, correct them once more.
+
+    Args:
+        model: with the parts ``rnet`` and ``onet``.
+        min_score: least score 0…1 of a face, where it is above the manifest's last threshold.
+
+    Raises StreamerError: the manifest lacks a part or a value of the preprocessing.
+
+    """
+
+    def __init__(self, model: Model, min_score: float) -> None:
+        pre, name = model.manifest.preprocess, model.manifest.name
+        missing = [key for key in KEYS if key not in pre]
+        if missing or {"rnet", "onet"} - set(model.parts):
+            what = f"preprocess lacks {missing[0]}" if missing else "parts lack rnet or onet"
+            raise StreamerError(f"model {name}: its manifest's {what}")
+        self._model = model
+        self._sides = [int(side) for side in pre["size"]]
+        self._scale, self._shift = np.float32(pre["scale"]), np.float32(pre["shift"])
+        self._zoom, self._factor = self._sides[0] / pre["min_face_px"], float(pre["factor"])
+        self._least = [float(value) for value in pre["thresholds"]]
+        self._min_score = min_score
+
+    def detect(self, image: Image) -> list[Face]:
+        """Faces in an RGB picture uint8 (H, W, 3), best first."""
+        # Sums of whole numbers under 2^53: exact, so every mean below is exact too.
+        sums = np.asarray(cv2.integral(image, sdepth=cv2.CV_64F), np.float64)
+        boxes = _squares(self._propose(sums))
+        boxes, _ = self._judge("rnet", sums, boxes, 1)
+        boxes, scores = self._judge("onet", sums, _squares(boxes), 2)
+        faces = [
+            Face(float(x), float(y), float(right - x), float(bottom - y), float(score))
+            for (x, y, right, bottom), score in zip(boxes, scores, strict=True)
+            if score >= self._min_score
+        ]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def _run(self, part: str, means: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """Outputs for mean colours (N, H, W, 3), 0…255."""
+        pixels = means.astype(np.float32) * self._scale + self._shift
+        return self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+    def _propose(self, sums: NDArray[np.float64]) -> Floats:
+        """Corrected boxes (N, 4) of all scales together."""
+        height, width = sums.shape[0] - 1, sums.shape[1] - 1
+        whole = np.array([[0, 0, width, height]])
+        boxes, scores, shifts = [], [], []
+        scale, least = self._zoom, min(height, width) * self._zoom
+        while least >= self._sides[0]:
+            size = int(height * scale + 1), int(width * scale + 1)
+            out = self._run("", _means(sums, whole, size))
+            row, column = np.nonzero(out["prob"][0, 1] >= self._least[0])
+            found = out["prob"][0, 1, row, column]
+            corner = (_STRIDE * np.stack([column, row], 1)).astype(np.float32)
+            box = np.floor(
+                np.concatenate([corner + 1, corner + _CELL], 1).astype(np.float32)
+                / np.float32(scale)
+            )
+            keep = _suppress(box, found, 0.5)
+            boxes.append(box[keep])
+            scores.append(found[keep])
+            shifts.append(out["reg"][0][:, row, column].T[keep])
+            scale, least = scale * self._factor, least * self._factor
+        if not boxes:
+            return np.zeros((0, 4), np.float32)
+        together, shift = np.concatenate(boxes), np.concatenate(shifts)
+        keep = _suppress(together, np.concatenate(scores), 0.7)
+        return _moved(together[keep], shift[keep], 0)
+
+    def _judge(
+        self, part: str, sums: NDArray[np.float64], boxes: Floats, step: int
+    ) -> tuple[Floats, Floats]:
+        """Boxes (N, 4) that the network of ``step`` takes for faces, corrected, and scores (N,)."""
+        limits = np.array([sums.shape[1] - 1, sums.shape[0] - 1])
+        cut = np.trunc(boxes).astype(np.int64)
+        cut = np.concatenate([np.maximum(cut[:, :2], 1) - 1, np.minimum(cut[:, 2:], limits)], 1)
+        inside = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
+        boxes, cut = boxes[inside], cut[inside]
+        if not len(boxes):
+            return boxes, np.zeros(0, np.float32)
+        side = self._sides[step]
+        out = self._run(part, _means(sums, cut, (side, side)))
+        scores = out["prob"][:, 1]
+        passed = np.flatnonzero(scores > self._least[step])
+        boxes, scores, shift = boxes[passed], scores[passed], out["reg"][passed]
+        if step == 1:
+            keep = _suppress(boxes, scores, 0.7)
+            return _moved(boxes[keep], shift[keep], 1), scores[keep]
+        boxes = _moved(boxes, shift, 1)
+        keep = _suppress(boxes, scores, 0.7, inner=True)
+        return boxes[keep], scores[keep]
+
+
+def _means(sums: NDArray[np.float64], boxes: Indices, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Mean colours (N, height, width, 3) of ``boxes`` (N, 4) cut into ``size`` cells.
+
+    ``sums`` (H + 1, W + 1, 3) is the picture's integral. A cell takes every pixel that it touches,
+    so cells overlap where the sizes do not divide, and repeat pixels where the box is smaller.
+    """
+    edges = []
+    for axis, count in ((1, size[0]), (0, size[1])):
+        start, length = boxes[:, axis, None], (boxes[:, axis + 2] - boxes[:, axis])[:, None]
+        cell = np.arange(count)
+        edges.append((start + cell * length // count, start - (-(cell + 1) * length // count)))
+    (top, bottom), (left, right) = edges
+    top, bottom, left, right = (
+        top[:, :, None],
+        bottom[:, :, None],
+        left[:, None, :],
+        right[:, None, :],
+    )
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return np.asarray(total / ((bottom - top) * (right - left))[..., None])
+
+
+def _moved(boxes: Floats, shift: Floats, extra: int) -> Floats:
+    """Boxes (N, 4) with each edge moved by a share (N, 4) of the side, plus ``extra`` pixels."""
+    side = boxes[:, 2:] - boxes[:, :2] + np.float32(extra)
+    return boxes + shift * np.tile(side, 2)
+
+
+def _squares(boxes: Floats) -> Floats:
+    """The squares around the centres of boxes (N, 4), of their longer side."""
+    side = boxes[:, 2:] - boxes[:, :2]
+    longer = side.max(axis=1, keepdims=True, initial=0)
+    corner = boxes[:, :2] + side * np.float32(0.5) - longer * np.float32(0.5)
+    return np.concatenate([corner, corner + longer], 1)
+
+
+def _suppress(boxes: Floats, scores: Floats, overlap: float, *, inner: bool = False) -> Indices:
+    """Indices of the boxes (N, 4) to keep, best first: none covers a better one by ``overlap``.
+
+    Covering is the shared area's part of both together, or, ``inner``, of the smaller of them, with
+    sides counted in whole pixels, ends included.
+    """
+    low, high, extra = boxes[:, :2], boxes[:, 2:], np.float32(inner)
+    area = np.prod(high - low + extra, axis=1)
+    # Boxes of one face often all score exactly 1: this order among equals is the original's.
+    left = np.argsort(scores)[::-1] if inner else np.argsort(-scores, kind="stable")
+    kept = []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        size = np.minimum(high[left], high[best]) - np.maximum(low[left], low[best]) + extra
+        shared = np.prod(np.maximum(size, 0), axis=1)
+        smaller = np.minimum(area[left], area[best])
+        total = smaller if inner else area[left] + area[best] - shared
+        left = left[shared <= overlap * total]
+    return np.array(kept, np.int64)
