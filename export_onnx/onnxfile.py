@@ -74,6 +74,7 @@ def _save(model: onnx.ModelProto, path: Path, limit: int) -> None:
         size_threshold=1024,
         convert_attribute=False,
     )
+    data.chmod(path.stat().st_mode)  # onnx lets only the owner read it
 
 
 def _weights_bytes(path: Path) -> int:

@@ -191,6 +191,7 @@ def test_large_weights_go_beside_the_model_and_are_checked(tmp_path: Path) -> No
             *("weights", data.name),
             data.stat().st_size,
         )
+        assert data.stat().st_mode == (out / f"{name}.onnx").stat().st_mode
         replay(tmp_path / "statistics", out, name)
     config = configuration.load(None, [f"models.dir={out}"]).models
     data.write_bytes(data.read_bytes()[:-1] + b"!")
