@@ -2,7 +2,8 @@
 
 24 layers, 1024 wide, 16 heads, 4096 between, layer-norm feature extractor, about 316 million
 random weights, in the head shape of the original. Prints seconds, peak memory (MiB; each step is a
-process of its own) and real-time factors (seconds of work for a second of sound, one thread).
+process of its own) and real-time factors (seconds of work for a second of sound, one thread,
+the best of seven).
 """
 
 import json
@@ -49,8 +50,6 @@ def make(folder: Path) -> None:
 
 def run(model: Path) -> None:
     """Print the real-time factor of one model at one thread."""
-    import numpy as np
-
     from export_onnx.verify import SAMPLE_RATE, open_session, read_sound
 
     session, sound = open_session(model, threads=1), read_sound()
@@ -58,27 +57,28 @@ def run(model: Path) -> None:
         pcm = sound[None, : round(seconds * SAMPLE_RATE)]
         session.run(None, {"input_values": pcm})
         times = []
-        for _ in range(5):
+        for _ in range(7):
             start = time.perf_counter()
             session.run(None, {"input_values": pcm})
             times.append(time.perf_counter() - start)
-        took = float(np.median(times))
+        took = min(times)
         print(f"{model.stem} {seconds:g} s window: {took:.3f} s, factor {took / seconds:.3f}")
 
 
 def step(name: str, *command: str) -> str:
     """Run a step in a process of its own; print its time and peak memory, return its output."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        child = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=output)
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=output, stderr=errors)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         took = time.perf_counter() - start
         output.seek(0)
-        text = output.read()
+        errors.seek(0)
+        text, complaint = output.read(), errors.read()
     print(f"{name}: {took:.1f} s, peak {usage.ru_maxrss / 1024:,.0f} MiB", flush=True)
     if child.returncode:
-        raise SystemExit(f"{name} failed with {child.returncode}")
+        raise SystemExit(f"{name} failed with {child.returncode}: {complaint}")
     return text
 
 

@@ -64,17 +64,18 @@ def build(config: Mapping[str, Any], weights: dict[str, Tensor]) -> tuple[Speech
     """
     family = family_of(config, weights)
     make_config, make_backbone, prefix = FAMILIES[family]
-    architecture = str((config.get("architectures") or [""])[0])
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
     kind = head_kind(architecture, weights)
     try:
         settings = make_config.from_dict({k: v for k, v in config.items() if k != "auto_map"})
         settings._attn_implementation = "eager"
         with no_init_weights():
             backbone = make_backbone(settings)
-    except (TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ExportError(f"config.json describes no {family} network: {error}") from None
     sizes = {key: tuple(value.shape) for key, value in weights.items()}
-    model = SpeechClassifier(backbone, make_head(kind, config, sizes))
+    model = SpeechClassifier(backbone, make_head(kind, config, sizes, settings.num_hidden_layers))
     _load(model, weights, prefix, f"{architecture or family} ({SHAPES[kind]})")
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):

@@ -139,7 +139,7 @@ class SpeechClassifier(nn.Module):
 
 
 def make_head(
-    kind: HeadKind, config: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]]
+    kind: HeadKind, config: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]], layers: int
 ) -> nn.Module:
     """Return a head whose sizes are those of the checkpoint's own weights.
 
@@ -147,6 +147,7 @@ def make_head(
         kind: which head.
         config: the checkpoint's config.json.
         sizes: shape of each weight by its key.
+        layers: the backbone's transformer layers.
 
     Raises:
         ExportError: a weight of the head is missing or is no matrix; an unknown pooling mode.
@@ -156,8 +157,8 @@ def make_head(
         return DenseHead(sizes, str(config.get("pooling_mode", "mean")))
     if kind == "ctc":
         return CtcHead(sizes)
-    layers = int(config.get("num_hidden_layers", 12)) + 1
-    return ProjectorHead(sizes, layers if config.get("use_weighted_layer_sum") else 0)
+    # The input of the first layer is a state to be weighted too.
+    return ProjectorHead(sizes, layers + 1 if config.get("use_weighted_layer_sum") else 0)
 
 
 def _linear(sizes: Mapping[str, tuple[int, ...]], name: str) -> nn.Linear:

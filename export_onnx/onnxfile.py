@@ -61,7 +61,8 @@ def _save(model: onnx.ModelProto, path: Path, limit: int) -> None:
     data = path.with_name(f"{path.name}.data")
     for old in (path, data):
         old.unlink(missing_ok=True)
-    if model.ByteSize() <= limit:
+    # Asked of the tensors: a message of more than 2 GiB may not even tell its size.
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= limit:
         onnx.save(model, str(path))
         return
     onnx.save(
@@ -73,6 +74,7 @@ def _save(model: onnx.ModelProto, path: Path, limit: int) -> None:
         size_threshold=1024,
         convert_attribute=False,
     )
+    data.chmod(path.stat().st_mode)  # onnx lets only the owner read it
 
 
 def _weights_bytes(path: Path) -> int:

@@ -113,7 +113,10 @@ def _read(
             f"the checkpoint's licence is {licence.name}, non-commercial: "
             "--accept-license says that you may use it"
         )
-    preprocess = _preprocess(config, checkpoint.json("preprocessor_config.json"))
+    extractor = checkpoint.json("preprocessor_config.json")
+    rate = extractor.get("sampling_rate", config.get("sampling_rate", SAMPLE_RATE))
+    if rate != SAMPLE_RATE:
+        raise ExportError(f"the checkpoint wants sound of {rate} Hz; 16000 Hz is what is taken")
     weights = checkpoint.weights()
     family = family_of(config, weights)
     if family == "wavlm" and wishes.precision == "fp16":
@@ -131,6 +134,7 @@ def _read(
     stem = wishes.name or _stem(checkpoint.name, wishes.precision)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
         raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
+    preprocess = _preprocess(network.config, extractor)
     return network, _Plan(stem, labels, mapping, preprocess, licence), f"{family}, {kind} head"
 
 
@@ -139,15 +143,10 @@ def _stem(name: str, precision: Precision) -> str:
     return stem if precision == "fp32" else f"{stem}-{precision}"
 
 
-def _preprocess(config: Mapping[str, Any], extractor: Mapping[str, Any]) -> Mapping[str, Any]:
-    rate = extractor.get("sampling_rate", config.get("sampling_rate", SAMPLE_RATE))
-    if rate != SAMPLE_RATE:
-        raise ExportError(f"the checkpoint wants sound of {rate} Hz; 16000 Hz is what is taken")
+def _preprocess(network: Any, extractor: Mapping[str, Any]) -> Mapping[str, Any]:
     field, step = 1, 1  # of one feature, in samples
-    kernels, strides = config.get("conv_kernel"), config.get("conv_stride")
-    default = ([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
-    for kernel, stride in zip(kernels or default[0], strides or default[1], strict=False):
-        field, step = field + (int(kernel) - 1) * step, step * int(stride)
+    for kernel, stride in zip(network.conv_kernel, network.conv_stride, strict=True):
+        field, step = field + (kernel - 1) * step, step * stride
     least = max(0.5, math.ceil((field + 10 * step) / SAMPLE_RATE * 10) / 10)
     # The extractor's own default: it normalises unless it is told not to.
     normalised = extractor.get("do_normalize", True)
