@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import SegmenterConfig
-from streamer.segmenter import Stretch
+from streamer.segmenter import Gap, Stretch
 from streamer.types import EMOTIONS, ClosedBy, Floats, Interval, Modality, Prediction, Running
 
 CONTEXT_S = 6.0
@@ -56,7 +56,7 @@ class ChangePointSegmenter:
         self._past: deque[_Sample] = deque()  # settled predictions of the open interval
         self._young: deque[_Sample] = deque()  # those younger than the look-ahead
         self._now = -math.inf
-        self._lost: float | None = None
+        self._gap = Gap(config.max_gap_s)
 
     @property
     def settled(self) -> float:
@@ -65,7 +65,7 @@ class ChangePointSegmenter:
         """
         if self._young:
             return self._young[0].t
-        return self._now if self._lost is None else self._lost
+        return self._now if self._gap.since is None else self._gap.since
 
     @property
     def running(self) -> Running | None:
@@ -79,14 +79,10 @@ class ChangePointSegmenter:
         """Take the next prediction; return what it closes."""
         t, probs, last = prediction.time, prediction.probs, self._now
         self._now = t
+        closed = self.finish(t, "gap") if self._gap.is_too_long(t, probs is None) else []
         if probs is None:
-            self._lost = t if self._lost is None else self._lost
-            gone = t - self._lost >= self._config.max_gap_s
-            return self.finish(t, "gap") if gone else []
-        closed = []
-        if self._lost is not None and t - self._lost >= self._config.max_gap_s:
-            closed = self.finish(t, "gap")
-        self._lost = None
+            return closed
+        self._gap.since = None
         if self._open is None:
             self._open = Stretch(t)
             last = t - MIN_AFTER_S
@@ -96,13 +92,13 @@ class ChangePointSegmenter:
 
     def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
         """Close what is open: where the face or voice was lost, else at ``end``."""
-        if self._lost is not None:
-            end, closed_by = self._lost, "gap"
+        if self._gap.since is not None:
+            end, closed_by = self._gap.since, "gap"
         stretch = self._open
         if stretch is not None:
             for sample in self._young:
                 stretch.add(sample.probs)
-        self._open, self._lost = None, None
+        self._open, self._gap.since = None, None
         self._past.clear()
         self._young.clear()
         return [stretch.close(self._modality, end, closed_by)] if stretch else []

@@ -58,6 +58,20 @@ class Stretch:
         )
 
 
+@dataclass(slots=True)
+class Gap:
+    """A time without face or voice, from ``since`` s on; None: there is none."""
+
+    longest_s: float
+    since: float | None = None
+
+    def is_too_long(self, t: float, lost: bool) -> bool:
+        """Note whether it is ``lost`` at ``t`` s; whether it was for too long to be bridged."""
+        if lost and self.since is None:
+            self.since = t
+        return self.since is not None and t - self.since >= self.longest_s
+
+
 def _running(stretch: Stretch | None) -> Running | None:
     if stretch is None or stretch.label is None:
         return None
@@ -111,7 +125,7 @@ class HysteresisSegmenter:
         self._rival: Stretch | None = None
         self._smooth: Floats | None = None
         self._last = self._now = -math.inf
-        self._lost: float | None = None
+        self._gap = Gap(config.max_gap_s)
 
     @property
     def settled(self) -> float:
@@ -120,7 +134,7 @@ class HysteresisSegmenter:
         """
         if self._rival:
             return self._rival.start
-        return self._now if self._lost is None else self._lost
+        return self._now if self._gap.since is None else self._gap.since
 
     @property
     def running(self) -> Running | None:
@@ -131,14 +145,10 @@ class HysteresisSegmenter:
         """Take the next prediction; return what it closes."""
         self._now = t = prediction.time
         probs = prediction.probs
+        closed = self.finish(t, "gap") if self._gap.is_too_long(t, probs is None) else []
         if probs is None:
-            self._lost = t if self._lost is None else self._lost
-            gone = t - self._lost >= self._config.max_gap_s
-            return self.finish(t, "gap") if gone else []
-        closed = []
-        if self._lost is not None and t - self._lost >= self._config.max_gap_s:
-            closed = self.finish(t, "gap")
-        self._lost = None
+            return closed
+        self._gap.since = None
         label = self._follow(t, probs)
         if self._open is None:
             self._open = Stretch(t, label)
@@ -155,10 +165,10 @@ class HysteresisSegmenter:
 
     def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
         """Close what is open: where the face or voice was lost, else at ``end``."""
-        if self._lost is not None:
-            end, closed_by = self._lost, "gap"
+        if self._gap.since is not None:
+            end, closed_by = self._gap.since, "gap"
         self._settle()
-        stretch, self._open, self._smooth, self._lost = self._open, None, None, None
+        stretch, self._open, self._smooth, self._gap.since = self._open, None, None, None
         return [stretch.close(self._modality, end, closed_by)] if stretch else []
 
     def _follow(self, t: float, probs: Floats) -> int:
