@@ -1,6 +1,6 @@
 """Online segmentation by a change-point test with a fixed, bounded look-ahead.
 
-A sticky hidden Markov chain was tried first: it must name the new emotion from the look-ahead alone
+A sticky hidden Markov chain with a fixed lag must name the new emotion from the look-ahead alone,
 and so confuses neighbours. Here the two questions are asked apart. *Where* does the face or voice
 change? From the whole vector of probabilities, within ``lag_s`` after the moment. *What* does an
 interval show? From everything between its two boundaries, when it closes.

@@ -163,8 +163,7 @@ def _merge(values: dict[str, Any], changes: dict[str, Any], origin: str) -> None
                 elsewhere = [k for k in everywhere if k.endswith(f".{key}")]
                 hint = _nearest(elsewhere[0] if elsewhere else f"{section}.{key}", everywhere)
                 raise StreamerError(f"{origin}: unknown key {section}.{key}{hint}")
-            is_number = type(value) is int and isinstance(values[section][key], float)
-            values[section][key] = float(value) if is_number else value
+            values[section][key] = value
 
 
 def _nearest(name: object, known: dict[str, Any]) -> str:

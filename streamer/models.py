@@ -232,8 +232,7 @@ def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
             if not (folder / manifest.file).is_file():
                 raise StreamerError(f"model file {folder / manifest.file} is missing")
             return manifest, folder / manifest.file
-    known = sorted({p.stem for folder in folders for p in folder.glob("*.json")})
-    raise StreamerError(f"no model {name!r}; there are: {', '.join(known)}")
+    raise StreamerError(f"no model {name!r}; there are: {', '.join(sorted(known(config)))}")
 
 
 def _check(path: Path, sha256: str) -> None:

@@ -1,9 +1,7 @@
 """The packaged demo clip is what its table says, and can be rebuilt from the pinned package."""
 
 import csv
-import os
 import subprocess
-import sys
 import tarfile
 from fractions import Fraction
 from itertools import pairwise
@@ -12,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from commands import run_module
 from numpy.typing import NDArray
 
 from streamer.demo import rebuild
@@ -138,16 +137,8 @@ def test_rebuild_gives_the_packaged_clip(tmp_path: Path) -> None:
 
 
 def run(out: Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "streamer.demo.rebuild"]
-    return subprocess.run(
-        [*command, "--out", str(out), "--cache", str(cache)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    places = ("--out", str(out), "--cache", str(cache))
+    return run_module("streamer.demo.rebuild", *places, **environment)
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], out: Path, *words: str) -> None:

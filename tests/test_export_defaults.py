@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from commands import run_module
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -274,15 +274,7 @@ def test_blazeface_finds_the_face_of_the_demo() -> None:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "export_onnx", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_module("export_onnx", *arguments, **environment)
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], out: Path, *words: str) -> None:

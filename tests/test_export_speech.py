@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
@@ -15,6 +14,7 @@ import onnx
 import pytest
 import speech_checkpoints as made
 import torch
+from commands import run_module
 from onnx import numpy_helper
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -32,7 +32,6 @@ from streamer.cli import app
 from streamer.resources import demo_clip
 from streamer.types import EMOTIONS, StreamerError
 
-ROOT = Path(__file__).parents[1]
 RESD = ["anger", "disgust", "enthusiasm", "fear", "happiness", "neutral", "sadness"]
 
 
@@ -574,15 +573,7 @@ def test_command_asks_for_a_source_and_known_names(tmp_path: Path) -> None:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "export_onnx", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_module("export_onnx", *arguments, **environment)
 
 
 def test_without_a_network_there_is_one_line(tmp_path: Path) -> None:
