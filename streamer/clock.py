@@ -63,6 +63,28 @@ class PacedClock:
         return wall + (t - media) / self._speed
 
 
+class LiveClock:
+    """Media time of a live session: monotonic seconds since ``origin``, its beginning."""
+
+    lossless = False
+
+    def __init__(self) -> None:
+        self.origin = monotonic()
+
+    def media(self, wall: float) -> float:
+        """The media time, s, of a monotonic time."""
+        return wall - self.origin
+
+    def wait(self, t: float) -> None:
+        """Devices set the pace."""
+
+    def mark(self, t: float) -> None:
+        """Nothing to note: a datum carries the time of its capture."""
+
+    def captured(self, t: float) -> float:
+        return self.origin + t
+
+
 class FreeClock:
     """No pacing: media goes as fast as it is taken, and is captured when it is handed over."""
 

@@ -81,6 +81,18 @@ class RingsConfig(Section):
     max_lag_s: Annotated[float, Field(ge=0.2, le=10)]
 
 
+class LiveConfig(Section):
+    """What is asked of cameras, microphones and network streams."""
+
+    width_px: Annotated[int, Field(ge=16, le=16384)]
+    height_px: Annotated[int, Field(ge=16, le=16384)]
+    rate_hz: Annotated[float, Field(gt=0, le=1000)]
+    pixel_format: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ]{4}$")] | None
+    av_offset_s: Annotated[float, Field(ge=-5, le=5)]
+    stall_s: Seconds
+    retry_s: Seconds
+
+
 class DashboardConfig(Section):
     """The live picture in the terminal."""
 
@@ -95,6 +107,7 @@ class Config(Section):
     segmenter: SegmenterConfig
     models: ModelsConfig
     rings: RingsConfig
+    live: LiveConfig
     dashboard: DashboardConfig
 
     @model_validator(mode="after")

@@ -156,6 +156,28 @@ class SourceInfo:
     description: dict[str, object] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class DeviceState:
+    """What a capture device is doing: written by its own thread alone, read by the dashboard.
+
+    detail: what it gives, for people ("1280×720 MJPG, 30/s").
+    losses, lost_s: how often and for how long it was away, s.
+    dropped: data that the device itself or its driver lost (frames, or overflows of sound).
+    level: of the sound, dBFS. drift_ppm, drift_ms: of its clock against the monotonic one.
+    """
+
+    name: str
+    kind: Literal["camera", "microphone", "stream"]
+    status: Literal["opening", "running", "lost", "ended"] = "opening"
+    detail: str = ""
+    losses: int = 0
+    lost_s: float = 0.0
+    dropped: int = 0
+    level: float | None = None
+    drift_ppm: float | None = None
+    drift_ms: float | None = None
+
+
 class FrameSink(Protocol):
     """Where a source puts its frames."""
 
