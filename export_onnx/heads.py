@@ -132,10 +132,26 @@ class SpeechClassifier(nn.Module):
 
     def forward(self, input_values: Tensor) -> dict[str, Tensor]:
         """Return {"logits": float32 (B, C)}."""
-        weighted = getattr(self.head, "weighted", False)
-        outputs = self.backbone(input_values, output_hidden_states=weighted, return_dict=True)
-        hidden = torch.stack(outputs.hidden_states) if weighted else outputs.last_hidden_state
-        return {"logits": self.head(hidden)}
+        outputs = self.backbone(
+            input_values, output_hidden_states=self._is_weighted, return_dict=True
+        )
+        return {"logits": self._judge(outputs.hidden_states, outputs.last_hidden_state)}
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return logits float32 (B, C) for what the front end makes of sound, (B, T, H)."""
+        outputs = self.backbone.encoder(
+            features, output_hidden_states=self._is_weighted, return_dict=True
+        )
+        last, adapter = outputs.last_hidden_state, getattr(self.backbone, "adapter", None)
+        return self._judge(outputs.hidden_states, adapter(last) if adapter else last)
+
+    @property
+    def _is_weighted(self) -> bool:
+        return bool(getattr(self.head, "weighted", False))
+
+    def _judge(self, layers: tuple[Tensor, ...] | None, last: Tensor) -> Tensor:
+        logits: Tensor = self.head(torch.stack(layers) if self._is_weighted and layers else last)
+        return logits
 
 
 def make_head(

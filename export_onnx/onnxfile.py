@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -81,23 +82,36 @@ def _weights_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
 
 
-def describe(path: Path) -> Json:
-    """Return what a manifest says of the files: opset, inputs, outputs, sizes, hashes, parts."""
+def describe(path: Path, others: Mapping[str, Path]) -> Json:
+    """Return what a manifest says of the files: opset, inputs, outputs, sizes, hashes, parts.
+
+    Args:
+        path: the model.
+        others: further networks of it by name.
+
+    """
     model = onnx.load(str(path), load_external_data=False)
     (opset,) = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    data = path.with_name(f"{path.name}.data")
-    beside: Json | None = None
-    if data.is_file():
-        size = data.stat().st_size
-        beside = {"name": "weights", "file": data.name, "sha256": sha256(data), "bytes": size}
+    parts = []
+    for name, file in {"": path, **others}.items():
+        data = file.with_name(f"{file.name}.data")
+        if name:
+            parts.append(_part(name, file))
+        if data.is_file():
+            parts.append(_part(f"{name} weights".strip(), data))
     return {
         "sha256": sha256(path),
         "bytes": path.stat().st_size,
         "opset": opset,
         "inputs": [_tensor(value) for value in model.graph.input],
         "outputs": [_tensor(value) for value in model.graph.output],
-        "parts": [beside] if beside else None,
+        "parts": parts or None,
     }
+
+
+def _part(name: str, file: Path) -> Json:
+    size = file.stat().st_size
+    return {"name": name, "file": file.name, "sha256": sha256(file), "bytes": size}
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Json:

@@ -25,7 +25,7 @@ from optimum.exporters.onnx.model_configs import (
     WavLMOnnxConfig,
 )
 
-from export_onnx import card
+from export_onnx import card, split
 from export_onnx.backbone import build, family_of
 from export_onnx.checkpoint import Checkpoint, find_checkpoint, sha256
 from export_onnx.errors import ExportError
@@ -34,7 +34,8 @@ from export_onnx.heads import SpeechClassifier
 from export_onnx.labels import is_dimensional, native_labels, to_emotions
 from export_onnx.onnxfile import ONE_FILE_BYTES, Precision, convert, describe, name_axes
 from export_onnx.speech_models import SpeechModel
-from export_onnx.verify import SAMPLE_RATE, Floats, Net, verify
+from export_onnx.verify import SAMPLE_RATE, Floats, Net, open_session, verify
+from export_onnx.verify import as_net as session_as_net
 
 OPSET = 17
 _ONNX_CONFIGS = {
@@ -57,6 +58,7 @@ class Wishes:
     accept_license: bool = False
     allow_disagreement: bool = False
     name: str | None = None
+    split: bool = False
     limit: int = ONE_FILE_BYTES
 
 
@@ -123,6 +125,8 @@ def _read(
         # Seen with ONNX Runtime 1.31: a segmentation fault while the session is made.
         raise ExportError("ONNX Runtime crashes on WavLM in fp16: take fp32 or int8")
     network, kind = build(config, weights)
+    if wishes.split:
+        split.check(network)
     if model.head and (family, kind) != ("wav2vec2", model.head):
         raise ExportError(f"this is no {model.name} checkpoint but a {family} with a {kind} head")
     with torch.no_grad():
@@ -131,22 +135,21 @@ def _read(
     if model.dimensional and not is_dimensional(labels):
         raise ExportError(f"the outputs are {', '.join(labels)}, not arousal, dominance, valence")
     mapping = None if is_dimensional(labels) else to_emotions(labels)
-    stem = wishes.name or _stem(checkpoint.name, wishes.precision)
+    stem = wishes.name or _stem(checkpoint.name, wishes)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
         raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
-    preprocess = _preprocess(network.config, extractor)
+    preprocess = _preprocess(network.config, extractor, wishes.split)
     return network, _Plan(stem, labels, mapping, preprocess, licence), f"{family}, {kind} head"
 
 
-def _stem(name: str, precision: Precision) -> str:
+def _stem(name: str, wishes: Wishes) -> str:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).strip("-._") or "speech"
-    return stem if precision == "fp32" else f"{stem}-{precision}"
+    made = [wishes.precision] if wishes.precision != "fp32" else []
+    return "-".join([stem, *made, *(["split"] if wishes.split else [])])
 
 
-def _preprocess(network: Any, extractor: Mapping[str, Any]) -> Mapping[str, Any]:
-    field, step = 1, 1  # of one feature, in samples
-    for kernel, stride in zip(network.conv_kernel, network.conv_stride, strict=True):
-        field, step = field + (kernel - 1) * step, step * stride
+def _preprocess(network: Any, extractor: Mapping[str, Any], parted: bool) -> Mapping[str, Any]:
+    field, step = split.geometry(network.conv_kernel, network.conv_stride)
     least = max(0.5, math.ceil((field + 10 * step) / SAMPLE_RATE * 10) / 10)
     # The extractor's own default: it normalises unless it is told not to.
     normalised = extractor.get("do_normalize", True)
@@ -155,6 +158,7 @@ def _preprocess(network: Any, extractor: Mapping[str, Any]) -> Mapping[str, Any]
         "normalise": "zero-mean-unit-variance" if normalised else "none",
         "min_window_s": least,
         "best_window_s": max(4.0, least),
+        **({"split": {"hop": step, "field": field}} if parted else {}),
     }
 
 
@@ -169,20 +173,26 @@ def _make(
 ) -> list[Path]:
     raw, path = folder / "fp32" / "model.onnx", folder / f"{plan.name}.onnx"
     raw.parent.mkdir()
-    with progress(f"Exporting {plan.name}"):
-        _to_onnx(network, kind.partition(",")[0], raw)
+    with progress(f"Exporting {plan.name}"), _quiet():
+        if wishes.split:
+            split.to_onnx(network, _front(raw), raw, OPSET)
+        else:
+            _to_onnx(network, kind.partition(",")[0], raw)
     with progress(f"Writing {plan.name} as {wishes.precision}"), _quiet():
-        convert(raw, path, wishes.precision, wishes.limit)
+        for source, target in ((raw, path), (_front(raw), _front(path))):
+            if source.exists():
+                convert(source, target, wishes.precision, wishes.limit)
     figures = card.published(checkpoint)
     if wishes.verify:
         normalise = plan.preprocess["normalise"] != "none"
         with progress(f"Comparing {plan.name} with the checkpoint"):
             figures += verify(
-                *(path, raw, as_net(network), wishes.precision, normalise),
-                *(plan.mapping is not None, wishes.allow_disagreement),
+                *(_as_net(path, plan), _as_net(raw, plan), as_net(network)),
+                *(wishes.precision, normalise, plan.mapping is not None),
+                wishes.allow_disagreement,
             )
     shutil.rmtree(raw.parent)
-    made = sorted(folder.glob(f"{plan.name}.onnx*"), reverse=True)
+    made = sorted(folder.glob(f"{plan.name}.*onnx*"), reverse=True)
     if text := plan.licence.text:
         made.append(folder / f"{plan.name}.LICENSE.txt")
         made[-1].write_text(text, encoding="utf-8")
@@ -191,7 +201,7 @@ def _make(
         name=plan.name,
         kind=kind,
         precision=wishes.precision,
-        file=describe(path),
+        file=describe(path, {split.FEATURES: _front(path)} if wishes.split else {}),
         preprocess=plan.preprocess,
         labels=plan.labels,
         mapping=plan.mapping,
@@ -216,10 +226,21 @@ def as_net(network: SpeechClassifier) -> Net:
     return run
 
 
+def _front(path: Path) -> Path:
+    """Where the front end of a split model lies."""
+    return path.with_suffix(f".{split.FEATURES}.onnx")
+
+
+def _as_net(path: Path, plan: _Plan) -> Net:
+    """A file, or both of a split model, as a function."""
+    if (parted := plan.preprocess.get("split")) is None:
+        return session_as_net(open_session(path))
+    return split.as_net(_front(path), path, parted["hop"], parted["field"])
+
+
 def _to_onnx(network: SpeechClassifier, family: str, path: Path) -> None:
     config = _ONNX_CONFIGS[family](network.config, task="audio-classification")
-    with _quiet():
-        optimum_export(network, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
+    optimum_export(network, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
     network.eval()  # the exporter of torch may leave it in training mode
     name_axes(path)
 

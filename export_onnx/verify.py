@@ -108,21 +108,21 @@ def agreement(ours: Net, theirs: Net, sound: Floats, normalise: bool) -> tuple[f
 
 
 def verify(
-    path: Path,
-    fp32: Path,
+    ours: Net,
+    fp32: Net,
     network: Net,
     precision: Precision,
     normalise: bool,
     probabilities: bool,
     allow_disagreement: bool,
 ) -> tuple[Figure, ...]:
-    """Compare an exported file with its network (fp32, fp16) or with its fp32 file (int8).
+    """Compare an exported model with its network (fp32, fp16) or with its fp32 files (int8).
 
     Args:
-        path: the file to be checked.
-        fp32: the same model in full precision.
+        ours: the model to be checked.
+        fp32: the same in full precision.
         network: the original, input_values float32 (B, n) to outputs (B, C).
-        precision: of `path`.
+        precision: of `ours`.
         normalise: whether windows get zero mean and unit variance.
         probabilities: whether the outputs are logits of classes.
         allow_disagreement: take int8 models that often name another class.
@@ -131,11 +131,11 @@ def verify(
         ExportError: the file is further from its original than is taken.
 
     """
-    sound, ours = read_sound(), as_net(open_session(path))
+    sound = read_sound()
     where = "ONNX Runtime against torch; windows of 1, 2.37 and 8 s, batches of 1 and 3"
     if precision == "int8":
         where = "int8 against fp32; windows of 1, 2.37 and 8 s, batches of 1 and 3"
-        network = as_net(open_session(fp32))
+        network = fp32
     data = "bundled clip's sound"
     found = largest_difference(ours, network, sound, normalise, probabilities)
     int8_values = precision == "int8" and not probabilities

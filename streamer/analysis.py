@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from streamer.agreement import Agreement, Transitions
 from streamer.clock import Clock, monotonic
 from streamer.latency import Latency
@@ -30,6 +32,7 @@ class Track:
     segmenter: Segmenter
     time: float = 0.0
     probs: Floats | None = None
+    affect: tuple[float, float] | None = None
     running: Running | None = None
     predictions: int = 0
     ended: bool = False
@@ -87,10 +90,11 @@ class Analysis:
             track.prediction_latency.add(monotonic() - message.captured)
             track.predictions += 1
             track.time, track.probs = message.end, message.probs
+            track.affect = _affect(message)
             closed, settled = track.segmenter.push(message), track.segmenter.settled
         else:
             closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
-            track.ended, track.probs = True, None
+            track.ended, track.probs, track.affect = True, None, None
         self._close(message.modality, closed, settled)
         if message.modality == "voice":
             self._hear(message)
@@ -134,3 +138,10 @@ class Analysis:
             self.recent.append(pair)
             latency = monotonic() - self._clock.captured(pair.face.end)
             self.tracks["face"].row_latency.add(latency)
+
+
+def _affect(prediction: Prediction) -> tuple[float, float] | None:
+    """Valence and arousal, where a model gives them."""
+    if prediction.details is None or np.isnan(prediction.details[-1]):
+        return None
+    return float(prediction.details[-2]), float(prediction.details[-1])

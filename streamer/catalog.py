@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from rich.console import Console, RenderableType
@@ -18,6 +19,7 @@ SETTINGS: dict[Task, tuple[str, str]] = {
     "face-emotion": ("face", "emotion"),
     "voice-activity": ("speech", "vad"),
     "speech-emotion": ("speech", "emotion"),
+    "speech-dimensions": ("speech", "dimensions"),
 }
 """The configuration's section and key that name the model for a task."""
 
@@ -26,7 +28,10 @@ def listing(config: Config) -> RenderableType:
     """A table of all models; the ones in use are marked."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("", "model", "task", "MB", "licence", "measured"):
-        table.add_column(column, justify="right" if column == "MB" else "left", no_wrap=True)
+        # A narrow terminal cuts the others, so that each name can be copied.
+        least = {"": 1, "MB": 3, "model": max(map(len, models.known(config.models)))}.get(column)
+        side: Literal["left", "right"] = "right" if column == "MB" else "left"
+        table.add_column(column, justify=side, no_wrap=True, min_width=least)
     for name in models.known(config.models):
         manifest, _ = models.find(name, config.models)
         table.add_row(

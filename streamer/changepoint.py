@@ -30,7 +30,12 @@ class _Sample:
     t: float
     weight: float
     root: NDArray[np.float64]
-    probs: Floats
+    prediction: Prediction
+
+    @property
+    def probs(self) -> Floats:
+        assert self.prediction.probs is not None
+        return self.prediction.probs
 
 
 class ChangePointSegmenter:
@@ -87,7 +92,7 @@ class ChangePointSegmenter:
             self._open = Stretch(t)
             last = t - MIN_AFTER_S
         weight = max(min(t - last, MAX_WEIGHT_S), 1e-3)
-        self._young.append(_Sample(t, weight, np.sqrt(probs, dtype=np.float64), probs))
+        self._young.append(_Sample(t, weight, np.sqrt(probs, dtype=np.float64), prediction))
         return closed + self._settle(t)
 
     def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
@@ -97,7 +102,7 @@ class ChangePointSegmenter:
         stretch = self._open
         if stretch is not None:
             for sample in self._young:
-                stretch.add(sample.probs)
+                stretch.add(sample.prediction)
         self._open, self._gap.since = None, None
         self._past.clear()
         self._young.clear()
@@ -114,7 +119,7 @@ class ChangePointSegmenter:
                 self._open = Stretch(start)
                 self._past.clear()
             sample = self._young.popleft()
-            self._open.add(sample.probs)
+            self._open.add(sample.prediction)
             self._past.append(sample)
             while self._past[0].t < sample.t - CONTEXT_S:
                 self._past.popleft()

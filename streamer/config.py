@@ -43,6 +43,7 @@ class SpeechConfig(Section):
     min_voiced: Share
     vad: ModelName
     emotion: ModelName
+    dimensions: ModelName | None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

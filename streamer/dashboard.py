@@ -26,7 +26,9 @@ COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class ModalityView:
-    """One modality now. ``silent`` says why there are no probabilities, latency is p95 in s."""
+    """One modality now. ``silent`` says why there are no probabilities, latency is p95 in s,
+    affect valence and arousal, −1…1, if a model gives them.
+    """
 
     probs: Floats | None
     running: Running | None
@@ -34,6 +36,7 @@ class ModalityView:
     transitions: int
     silent: str
     latency: float | None
+    affect: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,8 @@ def _modality(name: str, view: ModalityView | None, bars: int, missing: str) -> 
         now.append(f" for {max(view.time - view.running.start, 0):.1f} s", style="default")
         if view.probs is None:
             now.append(f"  ({view.silent})", style="dim")
+    if view.affect is not None:
+        now.append(f"  valence {view.affect[0]:+.2f} arousal {view.affect[1]:+.2f}", style="dim")
     title = f"{name} · {view.transitions} transition{'s' * (view.transitions != 1)}"
     return Panel(
         Group(grid, now),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamer.config import FaceConfig
 from streamer.models import Model
 from streamer.mtcnn import Mtcnn
-from streamer.types import Face, Floats, Image, StreamerError
+from streamer.types import Face, Floats, Image, Reading, StreamerError
 
 Reals = NDArray[np.floating[Any]]
 
@@ -71,12 +71,13 @@ class BlazeFace:
 
 
 class FaceEmotion:
-    """Emotion probabilities of one face, cut from the picture as the detector's manifest says.
+    """The emotion of one face, cut from the picture as the detector's manifest says.
 
     The model's manifest says the rest: ``size`` [width, height] to scale the face to and
     ``center_crop`` to cut out of that, ``color`` gray or rgb (gray is repeated where the model
     takes three channels), ``layout`` NCHW or NHWC, and ``scale``, ``mean``, ``std`` of
-    (pixel × scale − mean) / std. Raises StreamerError: it says what can't be done.
+    (pixel × scale − mean) / std. An output `valence_arousal` (N, 2), −1…1, is read too. Raises
+    StreamerError: it says what can't be done.
     """
 
     def __init__(self, model: Model, crop: dict[str, float]) -> None:
@@ -86,6 +87,8 @@ class FaceEmotion:
         self._cut = pre.get("center_crop") or self._size
         self._dark_std = float(pre.get("dark_std") or 0)
         self._input = tensor.name
+        outputs = [output.name for output in model.manifest.outputs]
+        self._affect = outputs.index("valence_arousal") if "valence_arousal" in outputs else None
         self._gray, self._first = pre.get("color") != "rgb", pre.get("layout") != "NHWC"
         self._scale = np.float32(pre.get("scale", 1))
         self._mean = np.array(pre.get("mean", [0]), np.float32)
@@ -105,13 +108,15 @@ class FaceEmotion:
             name, wanted = model.manifest.name, tensor.shape[1:]
             raise StreamerError(f"model {name}: its manifest's preprocess gives no {wanted}")
 
-    def probs(self, image: Image, face: Face) -> Floats:
-        """Float32 (7,) in the order of EMOTIONS for ``face`` in an RGB picture uint8 (H, W, 3)."""
+    def read(self, image: Image, face: Face) -> Reading:
+        """What ``face`` shows in an RGB picture uint8 (H, W, 3)."""
         side = self._crop["side"] * max(face.width, face.height)
         x = face.x + face.width / 2 - side / 2
         y = face.y + face.height / 2 - side / 2 - self._crop["up"] * max(face.width, face.height)
         cut = _square(image, x, y, side)
-        return self._model.to_emotions(self._model.run(**{self._input: self._prepare(cut)})[0][0])
+        outputs = self._model.run(**{self._input: self._prepare(cut)})
+        affect = None if self._affect is None else outputs[self._affect][0]
+        return self._model.reading(outputs[0][0], affect)
 
     def _prepare(self, cut: Image) -> Floats:
         """The model's input for a square RGB picture uint8 (S, S, 3)."""
@@ -149,8 +154,8 @@ class FaceReader:
         self._emotion = FaceEmotion(emotion, detector.manifest.preprocess["crop"])
         self._single = config.rule == "single"
 
-    def read(self, image: Image) -> tuple[int, Floats | None]:
-        """(number of faces, probabilities (7,) or None) of an RGB picture uint8 (H, W, 3).
+    def read(self, image: Image) -> tuple[int, Reading | None]:
+        """(number of faces, what one shows or None) of an RGB picture uint8 (H, W, 3).
 
         None: no face, or by the rule ``single`` more than one, as in the original.
         """
@@ -158,7 +163,7 @@ class FaceReader:
         if not faces or (self._single and len(faces) > 1):
             return len(faces), None
         face = max(faces, key=lambda f: f.width * f.height)
-        return len(faces), self._emotion.probs(image, face)
+        return len(faces), self._emotion.read(image, face)
 
 
 def _logit(p: float) -> float:

@@ -5,6 +5,7 @@ import hashlib
 import mmap
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamer.config import ModelsConfig
 from streamer.resources import models_dir
-from streamer.types import EMOTIONS, Floats, StreamerError
+from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
 
 Task = Literal[
     "face-detection", "face-emotion", "voice-activity", "speech-emotion", "speech-dimensions"
@@ -116,6 +117,12 @@ class Manifest(_Part):
     accuracy: list[Accuracy]
     parts: list[File] = []
 
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Its labels and what they mean."""
+        labels, mapping = self.labels or [], self.mapping or {}
+        return Vocabulary(tuple(labels), tuple(mapping.get(label) for label in labels))
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -136,19 +143,34 @@ class Model:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
+    def reading(self, outputs: Floats, affect: Floats | None) -> Reading:
+        """What raw outputs float32 (C,), and valence and arousal (2,) if there are any, say."""
+        shares = self.shares(outputs)
+        more = np.full(2, np.nan) if affect is None else np.clip(affect, -1, 1)
+        return Reading(self._sum_up(shares), np.concatenate([shares, more]).astype(np.float32))
+
     def to_emotions(self, outputs: Floats) -> Floats:
         """Raw outputs float32 (C,) to probabilities (7,) in the order of EMOTIONS."""
-        labels, mapping = self.manifest.labels or [], self.manifest.mapping or {}
-        emotions = [mapping[label] for label in labels]
-        # What is none of the seven is left out before anything is summed up: the rest is shares.
-        probs = outputs.astype(np.float64)[[e is not None for e in emotions]]
+        return self._sum_up(self.shares(outputs))
+
+    def shares(self, outputs: Floats) -> NDArray[np.float64]:
+        """Raw outputs float32 (C,) to the labels' shares (C,): 0 for what is none of the seven."""
+        # It is left out before anything is summed up.
+        kept = [emotion is not None for emotion in self.manifest.vocabulary.emotions]
+        probs = outputs.astype(np.float64)[kept]
         if self.manifest.output == "logits":
             probs = np.exp((probs - probs.max()) / self.manifest.temperature)
         elif not probs.sum():
             probs = np.ones(len(probs))
+        shares = np.zeros(len(kept))
+        shares[kept] = probs / probs.sum()
+        return shares
+
+    def _sum_up(self, shares: NDArray[np.float64]) -> Floats:
         total = np.zeros(len(EMOTIONS))
-        for emotion, p in zip(filter(None, emotions), probs / probs.sum(), strict=True):
-            total[EMOTIONS.index(emotion)] += p
+        for emotion, share in zip(self.manifest.vocabulary.emotions, shares, strict=True):
+            if emotion is not None:
+                total[EMOTIONS.index(emotion)] += share
         return total.astype(np.float32)
 
 

@@ -7,19 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer.config import SpeechConfig
-from streamer.types import EMOTIONS, NEUTRAL, Floats, Interval, Prediction, SpanReply, SpanRequest
+from streamer.types import (
+    EMOTIONS,
+    NEUTRAL,
+    Floats,
+    Interval,
+    Prediction,
+    Reading,
+    SpanReply,
+    SpanRequest,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
     """The voice during a face interval. ``label`` None: nobody spoke. ``score``, ``intensity`` and
-    ``voiced`` (share of the time with speech) are 0…1.
+    ``voiced`` (share of the time with speech) are 0…1; ``details`` as in Interval.
     """
 
     label: str | None
     score: float = 0.0
     intensity: float = 0.0
     voiced: float = 0.0
+    details: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,7 @@ class Pairing:
         """Take the answer to a question."""
         for pending in self._pending:
             if pending.key == reply.key:
-                pending.voice = _voice(reply.probs, reply.voiced)
+                pending.voice = _voice(reply.reading, reply.voiced)
         return self._complete()
 
     def give_up(self) -> list[Pair]:
@@ -151,12 +161,26 @@ def _mean(windows: list[Prediction]) -> Voice:
     if not spoken:
         return Voice(None, voiced=voiced)
     weights = [max(w.voiced, 1e-9) for w in spoken]  # speech.min_voiced may be 0
-    probs = np.average([w.probs for w in spoken if w.probs is not None], axis=0, weights=weights)
-    return _voice(probs, voiced)
+    probs = _weighted([w.probs for w in spoken], weights)
+    assert probs is not None
+    return _voice(Reading(probs, _weighted([w.details for w in spoken], weights)), voiced)
 
 
-def _voice(probs: Floats | None, voiced: float) -> Voice:
-    if probs is None:
+def _weighted(rows: list[Floats | None], weights: list[float]) -> Floats | None:
+    """The weighted mean, or None if a row is None."""
+    known = [row for row in rows if row is not None]
+    return np.average(known, axis=0, weights=weights) if len(known) == len(rows) else None
+
+
+def _voice(reading: Reading | None, voiced: float) -> Voice:
+    if reading is None:
         return Voice(None, voiced=voiced)
+    probs, details = reading.probs, reading.details
     best = int(np.argmax(probs))
-    return Voice(EMOTIONS[best], float(probs[best]), float(1 - probs[NEUTRAL]), voiced)
+    return Voice(
+        EMOTIONS[best],
+        float(probs[best]),
+        float(1 - probs[NEUTRAL]),
+        voiced,
+        () if details is None else tuple(float(value) for value in details),
+    )

@@ -23,7 +23,15 @@ from streamer.ring import AudioRing, FrameRing
 from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
-from streamer.types import SAMPLE_RATE, Failure, Message, Modality, Segmenter, Source
+from streamer.types import (
+    SAMPLE_RATE,
+    Failure,
+    Message,
+    Modality,
+    Segmenter,
+    Source,
+    Vocabulary,
+)
 from streamer.workers import FaceWorker, SpeechWorker
 
 TICK_S = 0.125
@@ -32,12 +40,13 @@ FOREVER = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The four models of a session."""
+    """The models of a session; ``dimensions``, for the voice's valence and arousal, if wanted."""
 
     detector: Model
     face: Model
     vad: Model
     voice: Model
+    dimensions: Model | None = None
 
     @classmethod
     def load(cls, config: Config) -> "Models":
@@ -48,15 +57,26 @@ class Models:
             models.load(config.face.emotion, "face-emotion", config.models),
             models.load(config.speech.vad, "voice-activity", config.models),
             models.load(config.speech.emotion, "speech-emotion", config.models),
+            models.load(config.speech.dimensions, "speech-dimensions", config.models)
+            if config.speech.dimensions
+            else None,
         )
         # Both refuse what they can't work with before a session is made.
-        SpeechEmotion(loaded.voice, config.speech)
+        SpeechEmotion(loaded.voice, config.speech, loaded.dimensions)
         FaceReader(loaded.detector, loaded.face, config.face)
         return loaded
 
     def all(self) -> list[Model]:
         """All of them."""
-        return [self.detector, self.face, self.vad, self.voice]
+        known = [self.detector, self.face, self.vad, self.voice, self.dimensions]
+        return [model for model in known if model is not None]
+
+    def vocabularies(self) -> dict[Modality, Vocabulary]:
+        """The own labels of each modality's model."""
+        return {
+            "face": self.face.manifest.vocabulary,
+            "voice": self.voice.manifest.vocabulary,
+        }
 
 
 def segmenter(modality: Modality, config: SegmenterConfig) -> Segmenter:
@@ -91,7 +111,7 @@ class Pipeline:
         send = self._inbox.put
         self.face = FaceWorker(reader, self.frames, clock, config.face.stale_s, send)
         vad = VoiceActivity(loaded.vad, config.speech.vad_threshold, self.audio, rings.audio_s)
-        emotion = SpeechEmotion(loaded.voice, config.speech)
+        emotion = SpeechEmotion(loaded.voice, config.speech, loaded.dimensions)
         self.speech = SpeechWorker(
             vad, emotion, self.audio, clock, config.speech, rings.max_lag_s, send
         )

@@ -65,7 +65,7 @@ def replay_file(options: Options, console: Console) -> Outcome:
         _tell_once(loaded, console)
         now = today()
         folder = new_session(options.out, options.session, options.file.stem, now)
-        with SessionTables(folder) as tables, _signals(stop) as caught:
+        with SessionTables(folder, loaded.vocabularies()) as tables, _signals(stop) as caught:
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
             about = summary.opening(pipeline, loaded, config, speed, now)
@@ -168,6 +168,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
             analysis.transitions.counts[name],
             silent,
             track.prediction_latency.percentile(95),
+            track.affect,
         )
 
     face = analysis.tracks.get("face") or analysis.tracks["voice"]

@@ -30,22 +30,28 @@ class Stretch:
     start: float
     label: int | None = None
     total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
+    details: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     samples: int = 0
 
-    def add(self, probs: Floats) -> None:
-        """Take one prediction, float32 (7,)."""
-        self.total = self.total + probs
+    def add(self, prediction: Prediction) -> None:
+        """Take a prediction that says something."""
+        assert prediction.probs is not None
+        self.total = self.total + prediction.probs
+        if prediction.details is not None:
+            self.details = self.details + prediction.details
         self.samples += 1
 
     def absorb(self, other: "Stretch") -> None:
         """Take what another stretch took."""
         self.total = self.total + other.total
+        self.details = self.details + other.details
         self.samples += other.samples
 
     def close(self, modality: Modality, end: float, closed_by: ClosedBy) -> Interval:
         """The interval that it has become."""
         mean = self.total / max(self.samples, 1)
         label = int(np.argmax(mean)) if self.label is None else self.label
+        details = self.details / max(self.samples, 1)
         return Interval(
             modality,
             EMOTIONS[label],
@@ -55,6 +61,7 @@ class Stretch:
             float(1 - mean[NEUTRAL]),
             self.samples,
             closed_by,
+            tuple(float(value) for value in details) if len(details) > 1 else (),
         )
 
 
@@ -101,7 +108,7 @@ class ArgmaxSegmenter:
         if self._open is None or self._open.label != label:
             closed = self.finish(prediction.time, "change")
             self._open = Stretch(prediction.time, label)
-        self._open.add(prediction.probs)
+        self._open.add(prediction)
         return closed
 
     def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
@@ -157,7 +164,7 @@ class HysteresisSegmenter:
         elif self._rival is None or self._rival.label != label:
             self._settle()
             self._rival = Stretch(t, label)
-        (self._rival or self._open).add(probs)
+        (self._rival or self._open).add(prediction)
         if self._rival and t - self._rival.start >= self._config.min_duration_s - 1e-9:
             closed += [self._open.close(self._modality, self._rival.start, "change")]
             self._open, self._rival = self._rival, None

@@ -5,7 +5,7 @@ import numpy as np
 from streamer.config import SpeechConfig
 from streamer.models import Model
 from streamer.ring import AudioRing
-from streamer.types import SAMPLE_RATE, Floats, StreamerError
+from streamer.types import SAMPLE_RATE, Floats, Reading, StreamerError
 
 
 class VoiceActivity:
@@ -70,8 +70,14 @@ class VoiceActivity:
         self._done += len(rows)
 
 
-class SpeechEmotion:
-    """Emotion probabilities of a voice in a stretch of sound."""
+class SpeechNetwork:
+    """One network over stretches of sound.
+
+    Its file may be split: the part ``features`` turns sound into one vector for each ``hop``
+    samples, looking at ``field`` of them, and the rest reads the vectors of a window. Overlapping
+    windows then share theirs: each is computed once, with the mean and variance of the window in
+    which it was new.
+    """
 
     def __init__(self, model: Model, config: SpeechConfig) -> None:
         self._model = model
@@ -90,14 +96,63 @@ class SpeechEmotion:
         self._least = round(least * SAMPLE_RATE)
         self._normalise = pre["normalise"] == "zero-mean-unit-variance"
         self._input = model.manifest.inputs[0].name
+        self._split = pre.get("split")
+        self._first, self._vectors = 0, np.zeros((0, 0), np.float32)
 
-    def probs(self, pcm: Floats) -> Floats | None:
-        """Float32 (7,) in the order of EMOTIONS for float32 (n,) 16 kHz sound.
+    def outputs(self, pcm: Floats, start: int | None = None) -> Floats | None:
+        """Float32 (C,) for float32 (n,) 16 kHz sound; None: it is shorter than the model takes.
 
-        None where the sound is shorter than the model takes.
+        start: the index of the first sample, where windows of one stream come one after another.
         """
         if len(pcm) < self._least:
             return None
         if self._normalise:
             pcm = (pcm - pcm.mean()) / np.sqrt(pcm.var() + np.float32(1e-7))
-        return self._model.to_emotions(self._model.run(**{self._input: pcm[None]})[0][0])
+        heard = pcm if self._split is None else self._features(pcm, start)
+        return np.asarray(self._model.run(**{self._input: heard[None]})[0][0], np.float32)
+
+    def _features(self, pcm: Floats, start: int | None) -> Floats:
+        """The vectors (T, H) of a window, those known from the window before taken over."""
+        assert self._split is not None
+        hop, field = self._split["hop"], self._split["field"]
+        if start is None:
+            return self._front(pcm)
+        first = -(-start // hop)
+        passed = first - self._first if first >= self._first else len(self._vectors)
+        parts = [self._vectors[passed:]]
+        fresh = (first + len(parts[0])) * hop - start
+        if len(pcm) - fresh >= field:
+            parts.append(self._front(pcm[fresh:]))
+        self._first, self._vectors = first, np.concatenate([p for p in parts if len(p)])
+        return self._vectors
+
+    def _front(self, pcm: Floats) -> Floats:
+        (vectors,) = self._model.run_part("features", input_values=pcm[None]).values()
+        return np.asarray(vectors[0], np.float32)
+
+
+class SpeechEmotion:
+    """The emotion of a voice in stretches of sound; with ``dimensions`` its valence and arousal."""
+
+    def __init__(self, model: Model, config: SpeechConfig, dimensions: Model | None = None) -> None:
+        self._model, self._network = model, SpeechNetwork(model, config)
+        self._dimensions = SpeechNetwork(dimensions, config) if dimensions else None
+        labels = list(dimensions.manifest.vocabulary.labels) if dimensions else []
+        if dimensions and not {"valence", "arousal"} <= set(labels):
+            raise StreamerError(
+                f"model {dimensions.manifest.name}: its labels lack valence and arousal"
+            )
+        self._affect = [labels.index(name) for name in ("valence", "arousal") if name in labels]
+
+    def read(self, pcm: Floats, start: int | None = None) -> Reading | None:
+        """What float32 (n,) 16 kHz sound says; None: it is shorter than the models take.
+
+        start: the index of the first sample, where windows of one stream come one after another.
+        """
+        outputs = self._network.outputs(pcm, start)
+        if outputs is None:
+            return None
+        affect = None
+        if self._dimensions and (values := self._dimensions.outputs(pcm, start)) is not None:
+            affect = values[self._affect] * 2 - 1  # the models say 0…1, the tables −1…1
+        return self._model.reading(outputs, affect)

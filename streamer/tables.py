@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import math
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,15 +15,16 @@ from typing import Self
 
 from streamer.agreement import Transition
 from streamer.pairing import Pair
-from streamer.types import Interval, StreamerError
+from streamer.types import Interval, Modality, StreamerError, Vocabulary
 
+_DETAILS = "native_label,valence,arousal"
 HEADERS = {
-    "video_intervals": "emotion,start,end,probability,intensity,frames,closed_by",
-    "audio_intervals": "emotion,start,end,probability,intensity,voiced",
+    "video_intervals": "emotion,start,end,probability,intensity,frames,closed_by," + _DETAILS,
+    "audio_intervals": "emotion,start,end,probability,intensity,voiced," + _DETAILS,
     "modality_mismatch": "start,end,video_emotion,audio_emotion,"
     "video_probability,audio_probability",
     "modality_duration": "duration,start,end,video_emotion,audio_emotion",
-    "voice_intervals": "emotion,start,end,probability,intensity,windows,closed_by",
+    "voice_intervals": "emotion,start,end,probability,intensity,windows,closed_by," + _DETAILS,
     "transitions": "time,modality,from,to,gap",
 }
 
@@ -66,11 +69,15 @@ class Table:
 class SessionTables:
     """The six tables of a session in a new folder of its own.
 
-    Raises StreamerError if the folder can't be made or written, or the session exists already.
+    vocabularies: the models' own labels, for the column native_label. Raises StreamerError if the
+    folder can't be made or written, or the session exists already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, vocabularies: Mapping[Modality, Vocabulary] | None = None
+    ) -> None:
         self.folder = folder
+        self._vocabularies = vocabularies or {}
         self._tables: dict[str, Table] = {}
         try:
             for name, header in HEADERS.items():
@@ -96,10 +103,11 @@ class SessionTables:
         start, end = seconds(face.start), seconds(face.end)
         spoken = voice.label is not None
         heard = [share(voice.score), share(voice.intensity)] if spoken else ["", ""]
-        self._append("video_intervals", *_interval(face))
+        self._append("video_intervals", *_interval(face), *self._details(face))
         if pair.sound:
-            voiced = share(voice.voiced)
-            self._append("audio_intervals", voice.label or "", start, end, *heard, voiced)
+            told = self._details_of("voice", voice.label or "", voice.details)
+            row = [voice.label or "", start, end, *heard, share(voice.voiced)]
+            self._append("audio_intervals", *row, *told)
         length = seconds(float(end) - float(start))
         self._append("modality_duration", length, start, end, face.label, voice.label or "")
         if pair.mismatch:
@@ -110,7 +118,7 @@ class SessionTables:
 
     def voice(self, interval: Interval) -> None:
         """A closed interval of the voice itself."""
-        self._append("voice_intervals", *_interval(interval))
+        self._append("voice_intervals", *_interval(interval), *self._details(interval))
 
     def transition(self, change: Transition) -> None:
         """A change of emotion."""
@@ -130,6 +138,17 @@ class SessionTables:
         for table in self._tables.values():
             table.close()
 
+    def _details(self, interval: Interval) -> list[str]:
+        return self._details_of(interval.modality, interval.label, interval.details)
+
+    def _details_of(self, modality: Modality, label: str, details: tuple[float, ...]) -> list[str]:
+        """Native label, valence and arousal; each empty where it is not known."""
+        vocabulary = self._vocabularies.get(modality)
+        if vocabulary is None or not details:
+            return ["", "", ""]
+        affect = ["" if math.isnan(value) else share(value) for value in details[-2:]]
+        return [vocabulary.native(label, details), *affect]
+
     def _append(self, table: str, *row: str) -> None:
         try:
             self._tables[table].append(*row)
@@ -143,7 +162,7 @@ def seconds(t: float) -> str:
 
 
 def share(p: float) -> str:
-    """A probability or share with four digits, never −0.0000."""
+    """A probability, a share, a valence or arousal with four digits, never −0.0000."""
     return f"{round(p, 4) + 0.0:.4f}"
 
 

@@ -64,6 +64,33 @@ class AudioChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model reads off one face or stretch of sound.
+
+    probs: float32 (7,) in the order of EMOTIONS.
+    details: float32 (C + 2,): the shares of the model's own C labels, then valence and arousal,
+    −1…1, NaN where no model gives them; None: nothing but ``probs`` is known.
+    """
+
+    probs: Floats
+    details: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A model's own labels, and the one of EMOTIONS that each means (None: none of them)."""
+
+    labels: tuple[str, ...]
+    emotions: tuple[str | None, ...]
+
+    def native(self, emotion: str, details: tuple[float, ...]) -> str:
+        """The model's own label with the largest share of those that mean ``emotion``, or ""."""
+        shares = zip(details, self.labels, self.emotions, strict=False)
+        found = [(share, label) for share, label, meant in shares if meant == emotion]
+        return max(found, default=(0.0, ""), key=lambda item: item[0])[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says of one moment.
 
@@ -72,6 +99,7 @@ class Prediction:
     probs: float32 (7,) in the order of EMOTIONS, or None: no face, more than one, or nobody speaks.
     voiced: share of the looked-at time in which somebody speaks, 0…1 (voice only).
     captured: monotonic wall time at which the newest datum it used was captured, s.
+    details: as in Reading.
     """
 
     modality: Modality
@@ -81,12 +109,14 @@ class Prediction:
     probs: Floats | None
     voiced: float = 0.0
     captured: float = 0.0
+    details: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A closed stretch of one emotion. ``score`` is the label's mean probability, ``intensity`` the
-    mean probability of anything but Neutral (both 0…1), ``samples`` the predictions behind it.
+    mean probability of anything but Neutral (both 0…1), ``samples`` the predictions behind it,
+    ``details`` the mean of theirs (empty: they have none).
     """
 
     modality: Modality
@@ -97,6 +127,7 @@ class Interval:
     intensity: float
     samples: int
     closed_by: ClosedBy
+    details: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +149,10 @@ class SpanRequest:
 
 @dataclass(frozen=True, slots=True)
 class SpanReply:
-    """The answer to a SpanRequest: ``probs`` is None where nobody spoke."""
+    """The answer to a SpanRequest: ``reading`` is None where nobody spoke."""
 
     key: int
-    probs: Floats | None
+    reading: Reading | None
     voiced: float
 
 

@@ -13,6 +13,7 @@ from streamer.types import (
     Frame,
     Message,
     Prediction,
+    Reading,
     SpanReply,
     SpanRequest,
     StreamEnd,
@@ -47,12 +48,13 @@ class FaceWorker:
         self._send(StreamEnd("face", self._ring.end))
 
     def _read(self, frame: Frame) -> None:
-        faces, probs = self._reader.read(frame.load())
+        faces, reading = self._reader.read(frame.load())
         self.analysed += 1
         self.without_face += faces == 0
         self.several_faces += faces > 1
         captured = self._clock.captured(frame.t)
-        self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured))
+        probs, details = (reading.probs, reading.details) if reading else (None, None)
+        self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured, details))
         self._last = frame.t
 
     def _go_on(self, t: float) -> None:
@@ -157,23 +159,29 @@ class SpeechWorker:
         around = min(centre + self._AROUND, end)
         self._vad.advance(around)
         voiced = self._vad.share(centre - self._AROUND, around)
-        probs = None
-        if voiced >= self._min_voiced and (pcm := ring.read(start, end)) is not None:
-            probs = self._emotion.probs(pcm)
+        reading = self._read(start, end, voiced, start)
         self.windows += 1
-        self.without_speech += probs is None
+        self.without_speech += reading is None
         self._send(
             Prediction(
                 "voice",
                 max(centre - self._hop // 2, ring.start) / SAMPLE_RATE,
                 start / SAMPLE_RATE,
                 end / SAMPLE_RATE,
-                probs,
+                reading.probs if reading else None,
                 voiced,
                 self._clock.captured(end / SAMPLE_RATE),
+                reading.details if reading else None,
             )
         )
         ring.hold("speech", min(centre + self._hop - self._half, self._vad.position))
+
+    def _read(
+        self, start: int, end: int, voiced: float, first: int | None = None
+    ) -> Reading | None:
+        if voiced < self._min_voiced or (pcm := self._ring.read(start, end)) is None:
+            return None
+        return self._emotion.read(pcm, first)
 
     def _needed(self, question: SpanRequest) -> int:
         return self._vad.needed(_samples(question.end))
@@ -187,10 +195,7 @@ class SpeechWorker:
             end = min(_samples(question.end), self._ring.end)
             self._vad.advance(end)
             voiced = self._vad.share(start, end)
-            probs = None
-            if voiced >= self._min_voiced and (pcm := self._ring.read(start, end)) is not None:
-                probs = self._emotion.probs(pcm)
-            self._send(SpanReply(question.key, probs, voiced))
+            self._send(SpanReply(question.key, self._read(start, end, voiced), voiced))
 
 
 def _samples(t: float) -> int:

@@ -31,6 +31,7 @@ from streamer.types import (
     Frame,
     FrameSink,
     Image,
+    Reading,
     SourceInfo,
 )
 
@@ -122,11 +123,11 @@ class ScriptedReader:
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         self._before = before
 
-    def read(self, image: Image) -> tuple[int, Floats | None]:
+    def read(self, image: Image) -> tuple[int, Reading | None]:
         self._before()
         if image[0, 0, 0] == NO_FACE:
             return 0, None
-        return 1, one_hot(EMOTIONS[image[0, 0, 0]])
+        return 1, Reading(one_hot(EMOTIONS[image[0, 0, 0]]))
 
 
 class ScriptedSession:

@@ -177,7 +177,7 @@ def test_exported_model_reads_faces(made: Path, name: str) -> None:
     reader = FaceEmotion(emotion, detector.manifest.preprocess["crop"])
     noise = np.random.default_rng(1).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     for face in (Face(100, 60, 90, 110, 1.0), Face(-5, -9, 30, 30, 1.0)):
-        probs = reader.probs(noise, face)
+        probs = reader.read(noise, face).probs
         assert probs.shape == (len(EMOTIONS),)
         assert probs.sum() == pytest.approx(1, abs=1e-5)
 
@@ -226,7 +226,7 @@ def prepared(model: Model, image: Image) -> np.ndarray:
     session: Any = Listening()
     listening = Model(model.manifest, session, model.provider)
     side = image.shape[0]
-    FaceEmotion(listening, {"side": 1, "up": 0}).probs(image, Face(0, 0, side, side, 1))
+    FaceEmotion(listening, {"side": 1, "up": 0}).read(image, Face(0, 0, side, side, 1))
     ((pixels,),) = (inputs.values() for inputs in given)
     return np.asarray(pixels)
 

@@ -73,10 +73,10 @@ def test_no_face_is_no_error(detector: Mtcnn, shape: tuple[int, int]) -> None:
 def test_reader_uses_it(demo: list[Image]) -> None:
     loaded = Models.load(CONFIG)
     assert loaded.detector.manifest.architecture == "mtcnn"
-    count, probs = FaceReader(loaded.detector, loaded.face, CONFIG.face).read(demo[0])
+    count, found = FaceReader(loaded.detector, loaded.face, CONFIG.face).read(demo[0])
     assert count == 1
-    assert probs is not None
-    assert probs.sum() == pytest.approx(1, abs=1e-5)
+    assert found is not None
+    assert found.probs.sum() == pytest.approx(1, abs=1e-5)
 
 
 def broken(folder: Path, **changes: object) -> None:

@@ -12,7 +12,7 @@ from scripted import one_hot
 
 from streamer.config import SpeechConfig, load
 from streamer.pairing import Pair, Pairing, Voice
-from streamer.types import EMOTIONS, Floats, Interval, Prediction, SpanReply, SpanRequest
+from streamer.types import EMOTIONS, Floats, Interval, Prediction, Reading, SpanReply, SpanRequest
 
 WINDOW, HOP, LEAST = 3.0, 0.5, 1.5
 CONFIG: SpeechConfig = load(
@@ -46,7 +46,8 @@ class Listener:
             self.pairs += self.pairing.voice(window(k * HOP, probs), face_from)
 
     def answer(self, probs: Floats | None, voiced: float = 1.0) -> None:
-        self.pairs += self.pairing.reply(SpanReply(self.asked.popleft().key, probs, voiced))
+        reading = None if probs is None else Reading(probs)
+        self.pairs += self.pairing.reply(SpanReply(self.asked.popleft().key, reading, voiced))
 
     @property
     def labels(self) -> list[str | None]:
@@ -194,11 +195,22 @@ def recordings(draw: st.DrawFn) -> tuple[list[Interval], list[Prediction]]:
     return faces, voices
 
 
+def test_details_are_weighted_as_the_probabilities_are() -> None:
+    told = Pairing(CONFIG, lambda _: None, has_audio=True)
+    long = Interval("face", "Happy", 0.0, 10.0, 1.0, 1.0, 100, "change")
+    for k, (share, voiced) in enumerate([(0.2, 1.0), (0.8, 0.5), (0.6, 0.0)]):
+        details = np.array([share, 1 - share, share / 2, math.nan], np.float32)
+        one = Prediction("voice", k, k, k + 1, one_hot("Sad"), voiced, 0.0, details)
+        assert told.voice(one, 0.0) == []
+    (pair,) = [*told.face(long), *told.voice_ended()]
+    assert pair.voice.details == pytest.approx((0.4, 0.6, 0.2, math.nan), rel=1e-5, nan_ok=True)
+
+
 def spoken(request: SpanRequest) -> SpanReply:
     """An answer that depends on nothing but the question's span."""
     number = round((request.start + request.end) * 20)
-    probs = None if number % 5 == 0 else one_hot(EMOTIONS[number % 7])
-    return SpanReply(request.key, probs, 0.5)
+    reading = None if number % 5 == 0 else Reading(one_hot(EMOTIONS[number % 7]))
+    return SpanReply(request.key, reading, 0.5)
 
 
 def play(faces: list[Interval], voices: list[Prediction], choices: list[int]) -> list[Pair]:
@@ -265,8 +277,8 @@ def test_pairs_are_the_rule_said_plainly(
         else:
             half = min(max(end - start, LEAST), WINDOW) / 2
             middle = (start + end) / 2
-            probs = spoken(SpanRequest(0, middle - half, middle + half)).probs
-            label = None if probs is None else EMOTIONS[int(np.argmax(probs))]
+            reading = spoken(SpanRequest(0, middle - half, middle + half)).reading
+            label = None if reading is None else EMOTIONS[int(np.argmax(reading.probs))]
             assert pair.voice.label == label
 
 

@@ -392,7 +392,7 @@ def breaks(run: Run, part: str, error: Exception) -> None:
     owner, name = {
         "source": (None, ""),
         "face": (pipeline.face._reader, "read"),
-        "speech": (pipeline.speech._emotion, "probs"),
+        "speech": (pipeline.speech._emotion, "read"),
         "segmenter": (segmenter, "push"),
     }[part]
     opened = threading.Event()

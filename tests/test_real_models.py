@@ -64,9 +64,10 @@ def test_boxes_do_not_depend_on_where_the_letterbox_lies(
 
 
 def test_happy_is_seen_as_happy(loaded: Models, media: tuple[Image, Floats]) -> None:
-    faces, probs = reader(loaded).read(media[0])
+    faces, reading = reader(loaded).read(media[0])
     assert faces == 1
-    assert probs is not None
+    assert reading is not None
+    probs = reading.probs
     assert probs.dtype == np.float32
     assert probs.sum() == pytest.approx(1, abs=1e-5)
     assert EMOTIONS[int(probs.argmax())] == "Happy"
@@ -84,14 +85,14 @@ def test_two_faces_say_nothing_or_the_largest_speaks(
     both = np.full((480, 640, 3), 128, np.uint8)
     both[60:420, 20:380], both[150:330, 430:610] = face, small
     assert reader(loaded, "single").read(both) == (2, None)
-    faces, probs = reader(loaded, "largest").read(both)
+    faces, found = reader(loaded, "largest").read(both)
     alone = both.copy()
     alone[150:330, 430:610] = 128
     _, expected = reader(loaded, "single").read(alone)
     assert faces == 2
-    assert probs is not None
+    assert found is not None
     assert expected is not None
-    np.testing.assert_allclose(probs, expected, atol=0.15)
+    np.testing.assert_allclose(found.probs, expected.probs, atol=0.15)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (3000, 2), (17, 17)])
@@ -104,15 +105,15 @@ def test_a_face_at_the_edge_is_cut_with_the_edge_repeated(
     loaded: Models, media: tuple[Image, Floats], box: tuple[float, float, float, float]
 ) -> None:
     emotion = FaceEmotion(loaded.face, loaded.detector.manifest.preprocess["crop"])
-    probs = emotion.probs(media[0], Face(*box, 0.9))
+    probs = emotion.read(media[0], Face(*box, 0.9)).probs
     assert probs.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_dark_picture_keeps_its_emotion(loaded: Models, media: tuple[Image, Floats]) -> None:
     dark = (media[0] * 0.15).astype(np.uint8)
-    _, probs = reader(loaded).read(dark)
-    assert probs is not None
-    assert EMOTIONS[int(probs.argmax())] == "Happy"
+    _, found = reader(loaded).read(dark)
+    assert found is not None
+    assert EMOTIONS[int(found.probs.argmax())] == "Happy"
 
 
 def ring(sound: Floats) -> AudioRing:
@@ -150,10 +151,10 @@ def test_activity_does_not_depend_on_the_steps(loaded: Models, media: tuple[Imag
 
 def test_the_voice_model_wants_sound_enough(loaded: Models, media: tuple[Image, Floats]) -> None:
     emotion = SpeechEmotion(loaded.voice, CONFIG.speech)
-    assert emotion.probs(media[1][: SAMPLE_RATE // 4]) is None
-    probs = emotion.probs(media[1][: 3 * SAMPLE_RATE])
-    assert probs is not None
-    assert probs.sum() == pytest.approx(1, abs=1e-5)
+    assert emotion.read(media[1][: SAMPLE_RATE // 4]) is None
+    reading = emotion.read(media[1][: 3 * SAMPLE_RATE])
+    assert reading is not None
+    assert reading.probs.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_the_voice_models_own_order_of_labels_is_mapped(
@@ -164,9 +165,11 @@ def test_the_voice_models_own_order_of_labels_is_mapped(
     native = ["Angry", "Disgust", "Surprise", "Fear", "Happy", "Neutral", "Sad"]
     weights = np.exp(logits[0].astype(np.float64) / 1.04)
     expected = dict(zip(native, weights / weights.sum(), strict=True))
-    probs = SpeechEmotion(loaded.voice, CONFIG.speech).probs(pcm)
-    assert probs is not None
-    assert dict(zip(EMOTIONS, probs.tolist(), strict=True)) == pytest.approx(expected, abs=1e-5)
+    reading = SpeechEmotion(loaded.voice, CONFIG.speech).read(pcm)
+    assert reading is not None
+    assert dict(zip(EMOTIONS, reading.probs.tolist(), strict=True)) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_loudness_does_not_change_the_voices_emotion(
@@ -174,8 +177,10 @@ def test_loudness_does_not_change_the_voices_emotion(
 ) -> None:
     emotion = SpeechEmotion(loaded.voice, CONFIG.speech)
     pcm = media[1][: 3 * SAMPLE_RATE]
-    loud, soft = emotion.probs(pcm), emotion.probs(pcm * np.float32(0.1))
-    np.testing.assert_allclose(loud, soft, atol=1e-3)
+    loud, soft = emotion.read(pcm), emotion.read(pcm * np.float32(0.1))
+    assert loud is not None
+    assert soft is not None
+    np.testing.assert_allclose(loud.probs, soft.probs, atol=1e-3)
 
 
 def test_the_provider_in_use_is_known(loaded: Models) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -166,6 +167,21 @@ def test_intervals_are_ordered_and_lose_nothing(
         assert rows[-1].end == end or rows[-1].closed_by == "gap"
     for p in speaking:
         assert any(row.start <= p.time <= row.end for row in rows)
+
+
+@given(streams(), POLICIES)
+def test_details_of_a_row_are_the_mean_of_its_predictions(
+    stream: list[Prediction], segmenter: Segmenter
+) -> None:
+    known = [
+        replace(p, details=None if p.probs is None else np.array([k, p.time, math.nan], np.float32))
+        for k, p in enumerate(stream)
+    ]
+    left = [p.details for p in known if p.details is not None]
+    for row in segment(segmenter, known):
+        mine, left = left[: row.samples], left[row.samples :]
+        assert row.details == pytest.approx(np.mean(mine, axis=0), rel=1e-5, nan_ok=True)
+    assert left == []
 
 
 @given(streams(), POLICIES)

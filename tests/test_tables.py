@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from streamer import tables as module
 from streamer.agreement import Transition
 from streamer.pairing import Pair, Voice
 from streamer.tables import HEADERS, SessionTables, new_session, seconds, share, write_summary
-from streamer.types import Interval, StreamerError
+from streamer.types import Interval, StreamerError, Vocabulary
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 FACE = Interval("face", "Sad", 0.1 + 0.2, 1.1 + 2.2, 2 / 3, 0.99999, 31, "change")
@@ -49,13 +50,33 @@ def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
         tables.voice(Interval("voice", "Fear", 0.0, 2.0, 0.5, 0.75, 4, "end"))
         tables.transition(Transition(1.25, "voice", "Sad", "Fear", 0.0))
         assert {name: lines(tmp_path, name)[1:] for name in HEADERS} == {
-            "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change"],
-            "audio_intervals": ["Happy,0.300,3.300,0.5000,0.2500,1.0000"],
+            "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change,,,"],
+            "audio_intervals": ["Happy,0.300,3.300,0.5000,0.2500,1.0000,,,"],
             "modality_mismatch": ["0.300,3.300,Sad,Happy,0.6667,0.5000"],
             "modality_duration": ["3.000,0.300,3.300,Sad,Happy"],
-            "voice_intervals": ["Fear,0.000,2.000,0.5000,0.7500,4,end"],
+            "voice_intervals": ["Fear,0.000,2.000,0.5000,0.7500,4,end,,,"],
             "transitions": ["1.250,voice,Sad,Fear,0.000"],
         }
+
+
+def test_the_models_own_label_and_affect_stand_in_the_row(tmp_path: Path) -> None:
+    face = Vocabulary(("sad", "joy", "delight", "blank"), ("Sad", "Happy", "Happy", None))
+    voice = Vocabulary(("gut", "schlecht"), ("Happy", "Sad"))
+    happy = replace(FACE, label="Happy", details=(0.4, 0.2, 0.3, 0.1, 0.25, -0.00001))
+    nan = float("nan")
+    with SessionTables(tmp_path, {"face": face, "voice": voice}) as tables:
+        tables.pair(Pair(happy, Voice("Sad", 0.5, 0.25, 1.0, (0.4, 0.6, nan, nan))))
+        tables.pair(Pair(FACE, Voice(None)))
+        tables.voice(replace(FACE, modality="voice", label="Happy", details=(0.9, 0.1, -0.5, 1)))
+    rows = list(csv.DictReader(lines(tmp_path, "video_intervals")))
+    assert [tuple(row.values())[-3:] for row in rows] == [
+        ("delight", "0.2500", "0.0000"),
+        ("", "", ""),
+    ]
+    rows = list(csv.DictReader(lines(tmp_path, "audio_intervals")))
+    assert [tuple(row.values())[-3:] for row in rows] == [("schlecht", "", ""), ("", "", "")]
+    (row,) = csv.DictReader(lines(tmp_path, "voice_intervals"))
+    assert tuple(row.values())[-3:] == ("gut", "-0.5000", "1.0000")
 
 
 @pytest.mark.parametrize(("voice", "rows"), [("Sad", 0), ("Happy", 1), (None, 0)])
@@ -92,7 +113,7 @@ def test_duration_is_the_difference_of_the_written_times(start: float, length: f
 
     class Kept(SessionTables):
         def __init__(self) -> None:
-            """No files."""
+            self._vocabularies = {}
 
         def _append(self, table: str, *row: str) -> None:
             if table == "modality_duration":
@@ -144,7 +165,7 @@ def test_full_disk_leaves_no_half_row(tmp_path: Path, room: int) -> None:
         assert caught.value.status == 1
     assert lines(tmp_path, "voice_intervals") == [
         HEADERS["voice_intervals"],
-        "Sad,0.300,3.300,0.6667,1.0000,31,change",
+        "Sad,0.300,3.300,0.6667,1.0000,31,change,,,",
     ]
 
 

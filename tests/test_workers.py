@@ -36,8 +36,9 @@ from streamer.types import (
 from streamer.workers import FaceWorker, SpeechWorker
 
 
-def label(prediction: Prediction | SpanReply) -> str | None:
-    return None if prediction.probs is None else EMOTIONS[int(np.argmax(prediction.probs))]
+def label(message: Prediction | SpanReply) -> str | None:
+    said = message if isinstance(message, Prediction) else message.reading
+    return None if said is None or said.probs is None else EMOTIONS[int(np.argmax(said.probs))]
 
 
 # Face

@@ -1,0 +1,109 @@
+"""Exported voice models in the analyzer: what the tables say of them beyond the seven emotions."""
+
+import csv
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import speech_checkpoints as made
+from typer.testing import CliRunner
+
+from export_onnx.speech import Wishes, export_speech
+from export_onnx.speech_models import SPEECH_MODELS
+from export_onnx.verify import open_session
+from streamer import config as configuration
+from streamer import models
+from streamer.cli import app
+from streamer.pipeline import Models
+from streamer.resources import demo_clip
+from streamer.speech import SpeechEmotion
+from streamer.types import StreamerError
+
+DIMENSIONS = ["arousal", "dominance", "valence"]
+
+
+def export(kind: str, source: Path, out: Path, **wishes: Any) -> dict[str, Any]:
+    """The manifest."""
+    wanted = Wishes(str(source), out, accept_license=True, **wishes)
+    files = export_speech(SPEECH_MODELS[kind], wanted, lambda _: nullcontext())
+    manifest: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The original's voice model and one of dimensions, tiny."""
+    place = tmp_path_factory.mktemp("checkpoints")
+    export("aniemore", made.original(place / "voice"), place / "m", verify=False)
+    export("audeering", made.original(place / "dims", DIMENSIONS), place / "m", verify=False)
+    return place / "m"
+
+
+def replay(out: Path, *settings: str) -> dict[str, list[dict[str, str]]]:
+    """The rows of the tables of the bundled recording's first seconds."""
+    overlay = [part for setting in settings for part in ("--set", setting)]
+    command = ["replay", str(demo_clip()), "--speed", "max", "--out", str(out), "--session", "s"]
+    result = CliRunner().invoke(app, [*command, "--duration", "4", *overlay])
+    assert result.exit_code == 0, result.output
+    tables = {}
+    for path in (out / "s").glob("*_intervals.csv"):
+        with path.open(encoding="utf-8") as file:
+            tables[path.stem] = list(csv.DictReader(file))
+    return tables
+
+
+def test_native_label_valence_and_arousal_stand_in_the_tables(folder: Path, tmp_path: Path) -> None:
+    chosen = [f"models.dir={folder}", "speech.emotion=voice", "speech.dimensions=dims"]
+    tables = replay(tmp_path, *chosen)
+    vocabulary = models.find("voice", configuration.load(settings=chosen).models)[0].vocabulary
+    means = dict(zip(vocabulary.labels, vocabulary.emotions, strict=True))
+    spoken = [row for row in tables["audio_intervals"] if row["emotion"]]
+    assert spoken
+    for row in spoken + tables["voice_intervals"]:
+        assert means[row["native_label"]] == row["emotion"]
+        assert -1 <= float(row["valence"]) <= 1
+        assert -1 <= float(row["arousal"]) <= 1
+    for row in tables["video_intervals"]:
+        assert row["native_label"]
+        assert row["valence"] == row["arousal"] == ""
+    session = json.loads((tmp_path / "s" / "session.json").read_text(encoding="utf-8"))
+    assert [m["task"] for m in session["models"]][-1] == "speech-dimensions"
+
+
+def test_shares_of_dimensions_become_signed_values(folder: Path) -> None:
+    config = configuration.load(settings=[f"models.dir={folder}", "speech.dimensions=dims"])
+    loaded = Models.load(config)
+    emotion = SpeechEmotion(loaded.voice, config.speech, loaded.dimensions)
+    pcm = np.random.default_rng(1).normal(0, 0.1, 48_000).astype(np.float32)
+    normal = ((pcm - pcm.mean()) / pcm.std())[None]
+    (outputs,) = open_session(folder / "dims.onnx").run(None, {"input_values": normal})
+    arousal, _, valence = outputs[0]
+    reading = emotion.read(pcm)
+    assert reading is not None
+    assert reading.details is not None
+    expected = np.clip([2 * valence - 1, 2 * arousal - 1], -1, 1)
+    np.testing.assert_allclose(reading.details[-2:], expected, atol=1e-4)
+
+
+def test_a_model_of_other_dimensions_is_refused(folder: Path, tmp_path: Path) -> None:
+    manifest = json.loads((folder / "dims.json").read_text(encoding="utf-8"))
+    manifest["labels"] = ["a", "b", "valence"]
+    (tmp_path / "dims.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (tmp_path / "dims.onnx").write_bytes((folder / "dims.onnx").read_bytes())
+    config = configuration.load(settings=[f"models.dir={tmp_path}", "speech.dimensions=dims"])
+    with pytest.raises(StreamerError, match="dims: its labels lack valence and arousal"):
+        Models.load(config)
+
+
+def test_dimensions_are_listed_and_chosen(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "config.yaml"
+    chosen = ["--config", str(mine), "--dir", str(folder)]
+    result = CliRunner().invoke(app, ["models", "use", "dims", *chosen])
+    assert result.exit_code == 0, result.output
+    assert configuration.load(mine).speech.dimensions == "dims"
+    listed = CliRunner().invoke(app, ["models", "list", "--config", str(mine)]).stdout
+    (row,) = (line for line in listed.splitlines() if " dims " in line)
+    assert row.startswith("●")
