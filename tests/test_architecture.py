@@ -26,6 +26,8 @@ LAYERS = [
         "streamer.workers",
         "streamer.recorder",
         "streamer.calibrate",
+        "streamer.keys",
+        "streamer.preview",
     ],
     ["streamer.analysis"],
     ["streamer.pipeline"],
