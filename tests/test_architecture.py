@@ -26,6 +26,7 @@ LAYERS = [
         "streamer.workers",
         "streamer.recorder",
         "streamer.calibrate",
+        "streamer.consent",
         "streamer.keys",
         "streamer.preview",
     ],
