@@ -25,6 +25,7 @@ LAYERS = [
         "streamer.dashboard",
         "streamer.workers",
         "streamer.recorder",
+        "streamer.baseline",
         "streamer.calibrate",
         "streamer.consent",
         "streamer.keys",
