@@ -3,14 +3,13 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 LONGEST = 200
 """Characters of a note."""
-
-HELP = "space: pause   m: marker   q: quit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,10 @@ else:
         def read(self) -> str:
             typed = b""
             while select.select([self._descriptor], [], [], 0)[0]:
-                data = os.read(self._descriptor, 1024)
+                try:
+                    data = os.read(self._descriptor, 1024)
+                except OSError:
+                    data = b""
                 if not data:  # the terminal was closed
                     break
                 typed += data
@@ -184,7 +186,8 @@ else:
         def close(self) -> None:
             before, self._before = self._before, None
             if before is not None:
-                termios.tcsetattr(self._descriptor, termios.TCSADRAIN, before)
+                with suppress(termios.error):  # the terminal was closed
+                    termios.tcsetattr(self._descriptor, termios.TCSANOW, before)
 
     def _platform_reader() -> Reader | None:
         if sys.stdin is None or not sys.stdin.isatty():

@@ -33,6 +33,7 @@ from streamer.types import (
     FrameSink,
     Image,
     Source,
+    StreamerError,
 )
 
 Quality = Literal["lossless", "small"]
@@ -83,6 +84,7 @@ class Recorder:
     analysis, and counted in ``lost``. A disk that can't be written ends the recording alone. What
     is wrong with it stands in ``problems``, a line each. Pictures of another size than the first
     are scaled to it; ``size`` (width, height) is taken where none came within HEADER_WAIT_S.
+    Raises StreamerError if PyAV lacks the encoder.
     """
 
     def __init__(
@@ -215,7 +217,7 @@ class _Writer:
         size: tuple[int, int],
     ) -> None:
         self.path = path
-        self._encoder, self._format, options = CODECS[quality]
+        encoder, self._format, options = CODECS[quality]
         av.logging.set_level(av.logging.PANIC)
         # One write a cluster, at once; and no stream waits in memory for the other one.
         self._out = av.open(
@@ -229,14 +231,7 @@ class _Writer:
             },
         )
         self._out.metadata[RECORDING] = "1"
-        self._video: VideoStream | None = None
-        if has_picture:
-            video = self._out.add_stream(self._encoder, rate=30, options=options | COMMON)
-            assert isinstance(video, VideoStream)
-            self._video = video
-            video.codec_context.time_base = MS
-            video.codec_context.thread_count = 1
-            video.pix_fmt = self._format
+        self._video = self._add_video(encoder, options | COMMON) if has_picture else None
         self._audio = None
         if has_sound:
             self._audio = self._out.add_stream("pcm_f32le", rate=SAMPLE_RATE, layout="mono")
@@ -252,6 +247,19 @@ class _Writer:
         self.problems: list[str] = []
         self.failed: str | None = None
         self.error: BaseException | None = None
+
+    def _add_video(self, encoder: str, options: dict[str, str]) -> VideoStream:
+        try:
+            video = self._out.add_stream(encoder, rate=30, options=options)
+        except ValueError:  # PyAV's UnknownCodecError is one
+            raise StreamerError(
+                f"--record: this PyAV was built without {encoder}: use the wheel from PyPI"
+            ) from None
+        assert isinstance(video, VideoStream)
+        video.codec_context.time_base = MS
+        video.codec_context.thread_count = 1
+        video.pix_fmt = self._format
+        return video
 
     def run(self, get: Callable[[], _Item | None]) -> None:
         """Write everything that ``get`` gives, until None."""

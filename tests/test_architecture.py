@@ -29,6 +29,7 @@ LAYERS = [
         "streamer.calibrate",
         "streamer.consent",
         "streamer.keys",
+        "streamer.liveview",
         "streamer.preview",
     ],
     ["streamer.analysis"],

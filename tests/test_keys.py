@@ -102,6 +102,14 @@ def test_the_terminal_is_given_back_after_an_error(terminal: tuple[int, int]) ->
     assert termios.tcgetattr(terminal[1]) == before
 
 
+def test_a_terminal_that_was_closed_is_no_error() -> None:
+    ours, its = pty.openpty()
+    with Keyboard(lambda: Posix(its)) as keyboard:
+        os.close(ours)
+        assert keyboard.read() == ""
+    os.close(its)
+
+
 CHILD = """
 import select, signal, sys
 from streamer.keys import Keyboard, Keys

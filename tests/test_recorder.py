@@ -19,7 +19,7 @@ from scripted import ScriptedReader, contents
 from streamer import pipeline as module
 from streamer.clock import FreeClock
 from streamer.pipeline import Models
-from streamer.recorder import Quality, Recorder
+from streamer.recorder import CODECS, Quality, Recorder
 from streamer.sources.file import FileSource
 from streamer.types import (
     EMOTIONS,
@@ -31,6 +31,7 @@ from streamer.types import (
     Image,
     Source,
     SourceInfo,
+    StreamerError,
 )
 
 Item = Frame | AudioChunk | int
@@ -285,6 +286,14 @@ def test_a_picture_that_can_not_be_made_is_an_error_of_the_source(tmp_path: Path
     source = Live([frame(0, 0.0), Frame(0.1, 1, broken)], sound=False)
     with pytest.raises(ValueError, match="broken"):
         record(source, tmp_path / "recording.mkv")
+
+
+def test_a_build_without_the_encoder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, "small", ("libnone", "yuv420p", {}))
+    with pytest.raises(StreamerError, match="built without libnone"):
+        Recorder(Live(holed()), tmp_path / "recording.mkv", "small")
 
 
 def test_pictures_of_another_size_are_scaled_and_it_is_told(tmp_path: Path) -> None:
