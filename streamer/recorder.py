@@ -300,6 +300,9 @@ class _Writer:
 
     def _picture(self, frame: Frame) -> None:
         assert self._video is not None
+        pts = round(frame.t * 1000)
+        if self._last is not None and pts <= round(self._last[0] * 1000):
+            return  # within one ms, which Matroska can't tell apart
         image = frame.load()
         height, width = image.shape[:2]
         self._begin(width, height)
@@ -310,7 +313,7 @@ class _Writer:
         picture = VideoFrame.from_ndarray(image, format="rgb24").reformat(
             codec.width, codec.height, self._format, threads=1
         )
-        picture.pts, picture.time_base = round(frame.t * 1000), MS
+        picture.pts, picture.time_base = pts, MS
         self._release(frame.t)
         self._last = frame.t, self._video.encode(picture)
 

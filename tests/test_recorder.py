@@ -296,6 +296,15 @@ def test_a_build_without_the_encoder_is_refused(
         Recorder(Live(holed()), tmp_path / "recording.mkv", "small")
 
 
+def test_two_pictures_within_a_millisecond_do_not_end_the_recording(tmp_path: Path) -> None:
+    path = tmp_path / "recording.mkv"
+    items = [Frame(t, k, partial(noise, k)) for k, t in enumerate([0.1, 0.2, 0.2003, 0.3])]
+    record(Live(items, sound=False), path)
+    again, problems = replayed(path)
+    assert problems == []
+    assert again.times == [0.1, 0.2, 0.3]
+
+
 def test_pictures_of_another_size_are_scaled_and_it_is_told(tmp_path: Path) -> None:
     path = tmp_path / "recording.mkv"
     source = Live([frame(0, 0.0), frame(1, 0.1, (140, 92)), frame(2, 0.2)], sound=False)
