@@ -2,12 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from streamer.agreement import Agreement, Transitions
+from streamer.baseline import Baseline
 from streamer.clock import Clock, monotonic
 from streamer.latency import Latency
 from streamer.pairing import Pair, Pairing
@@ -54,7 +55,9 @@ class Analysis:
         tables: SessionTables,
         clock: Clock,
         hold: Callable[[float], None],
+        baselines: Mapping[Modality, Baseline] | None = None,
     ) -> None:
+        self._baselines = baselines or {}
         self.tracks = {m: Track(s) for m, s in segmenters.items()}
         self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
         self.transitions = Transitions(list(segmenters))
@@ -86,6 +89,9 @@ class Analysis:
 
     def _follow(self, message: Prediction | StreamEnd) -> None:
         track = self.tracks[message.modality]
+        baseline = self._baselines.get(message.modality)
+        if baseline is not None and isinstance(message, Prediction):
+            message = baseline.apply(message)
         if isinstance(message, Prediction):
             track.prediction_latency.add(monotonic() - message.captured)
             track.predictions += 1

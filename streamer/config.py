@@ -65,6 +65,7 @@ class SegmenterConfig(Section):
     margin: Share
     min_duration_s: Annotated[float, Field(ge=0, le=60)]
     max_gap_s: Annotated[float, Field(ge=0, le=60)]
+    baseline_s: Annotated[float, Field(ge=0, le=600)]
 
 
 class ModelsConfig(Section):

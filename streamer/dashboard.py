@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from streamer import liveview
 from streamer.agreement import Agreement
 from streamer.pairing import Pair
 from streamer.types import EMOTIONS, DeviceState, Floats, Running
@@ -42,14 +43,13 @@ class ModalityView:
 @dataclass(frozen=True, slots=True)
 class Live:
     """What only a live session shows: its devices, what waits for the models (frames, s of sound),
-    how they were slowed, whether it is paused, the bottom line, and a small picture.
+    how they were slowed, the bottom line, and a small picture.
     """
 
     devices: list[DeviceState]
     waiting: tuple[int, float]
     slowed: str
-    paused: bool
-    hint: str
+    bottom: Text
     picture: RenderableType | None = None
 
 
@@ -214,44 +214,14 @@ def _status(view: View) -> RenderableType:
     text = Text("   ".join(parts))
     if view.dropped:
         text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
-    hint = "Ctrl-C: stop, close the open intervals and write everything"
-    return Group(text, Text(view.live.hint if view.live else hint, "dim", no_wrap=True))
-
-
-METER_DB = -60.0
-"""The lower end of the level meter, dBFS."""
-
-
-def meter(level: float, width: int) -> Text:
-    """A level in dBFS as a bar."""
-    full = round(width * min(max(1 - level / METER_DB, 0.0), 1.0))
-    colour = "red" if level > -3 else "yellow" if level > -12 else "green"
-    return Text.assemble(("█" * full, colour), ("·" * (width - full), "dim"))
+    hint = Text("Ctrl-C: stop, close the open intervals and write everything", "dim")
+    return Group(text, view.live.bottom if view.live else hint)
 
 
 def _devices(live: Live) -> RenderableType:
-    """A line for each device, and one for what the models make of it all."""
-    grid = Table.grid(padding=(0, 1))
-    for _ in range(2):
-        grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    for device in live.devices:
-        well = "green" if device.status == "running" else "yellow"
-        told = Text()
-        if device.level is not None:
-            told.append_text(meter(device.level, 12)).append(f" {device.level:.0f} dBFS  ")
-        told.append(device.detail or device.name)
-        if device.drift_ppm is not None and device.drift_ms is not None:
-            told.append(f"  drift {device.drift_ppm:+.0f} ppm, {device.drift_ms:+.1f} ms")
-        if device.losses or device.dropped:
-            lost = f"  lost {device.losses}× {device.lost_s:.1f} s, {device.dropped} dropped"
-            told.append(lost, "yellow")
-        colour = "bold red" if device.status == "lost" else well
-        grid.add_row(Text(device.kind, "bold"), Text(device.status, colour), told)
+    """A line for each device, and one for what waits for the models."""
     frames, sound = live.waiting
     line = Text(f"waiting: {frames} pictures, {sound:.1f} s of sound")
     if live.slowed:
         line.append(f"   slowed: {live.slowed}", "bold yellow")
-    if live.paused:
-        line.append("   paused: nothing is taken in", "bold yellow")
-    return Group(grid, line)
+    return Group(*map(liveview.device, live.devices), line)

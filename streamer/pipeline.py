@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from streamer import models
 from streamer.analysis import Analysis
+from streamer.baseline import Baseline
 from streamer.changepoint import ChangePointSegmenter
 from streamer.clock import Clock, cpu, monotonic
 from streamer.config import Config, SegmenterConfig
@@ -118,12 +119,17 @@ class Pipeline:
         has_face, has_voice = source.info.has_video, source.info.has_audio
         modalities: dict[Modality, bool] = {"face": has_face, "voice": has_voice}
         segmenters = {m: segmenter(m, config.segmenter) for m, there in modalities.items() if there}
+        self.baselines: dict[Modality, Baseline] = {}
+        if seconds := config.segmenter.baseline_s:
+            self.baselines = {m: Baseline(seconds, source.info.start) for m in segmenters}
+        rest = {"rest": b.rest_reading} if (b := self.baselines.get("voice")) else {}
         self.analysis = Analysis(
             segmenters,
-            Pairing(config.speech, self.speech.ask, has_voice),
+            Pairing(config.speech, self.speech.ask, has_voice, **rest),
             tables,
             clock,
             lambda t: self.audio.hold("owner", round(min(t * SAMPLE_RATE, FOREVER))),
+            self.baselines,
         )
         self._bodies: dict[str, Callable[[], None]] = {"source": self._feed}
         if has_face:

@@ -20,7 +20,7 @@ LAYERS = [
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", *IN_SOURCES],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
-    ["streamer.face"],
+    ["streamer.face", "streamer.liveview"],
     [
         "streamer.tables",
         "streamer.dashboard",
@@ -30,7 +30,6 @@ LAYERS = [
         "streamer.calibrate",
         "streamer.consent",
         "streamer.keys",
-        "streamer.liveview",
         "streamer.preview",
     ],
     ["streamer.analysis"],
