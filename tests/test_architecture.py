@@ -23,7 +23,7 @@ LAYERS = [
     ["streamer.face", "streamer.resampling"],
     ["streamer.figures"],
     ["streamer.tables", "streamer.dashboard", "streamer.workers"],
-    ["streamer.analysis"],
+    ["streamer.analysis", "streamer.agreement_file"],
     ["streamer.pipeline"],
     ["streamer.summary"],
     ["streamer.run", "streamer.catalog"],
