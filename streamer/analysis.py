@@ -13,6 +13,7 @@ from streamer.clock import Clock, monotonic
 from streamer.latency import Latency
 from streamer.pairing import Pair, Pairing
 from streamer.tables import SessionTables
+from streamer.timeline import Timeline
 from streamer.types import (
     ClosedBy,
     Floats,
@@ -52,6 +53,7 @@ class Analysis:
         self,
         segmenters: dict[Modality, Segmenter],
         pairing: Pairing,
+        timeline: Timeline,
         tables: SessionTables,
         clock: Clock,
         hold: Callable[[float], None],
@@ -60,6 +62,7 @@ class Analysis:
         self._baselines = baselines or {}
         self.tracks = {m: Track(s) for m, s in segmenters.items()}
         self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
+        self.timeline = timeline
         self.transitions = Transitions(list(segmenters))
         self.agreement = Agreement()
         self.recent: deque[Pair] = deque(maxlen=60)
@@ -102,6 +105,8 @@ class Analysis:
             closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
             track.ended, track.probs, track.affect = True, None, None
         self._close(message.modality, closed, settled)
+        if isinstance(message, StreamEnd):
+            self.timeline.finish(message.modality, message.t)
         if message.modality == "voice":
             self._hear(message)
 
@@ -125,6 +130,8 @@ class Analysis:
             else:
                 self._tables.voice(interval)
                 track.row_latency.add(monotonic() - self._clock.captured(interval.end))
+        running = track.running
+        self.timeline.update(modality, closed, running.start if running else settled)
 
     def _hear(self, message: Prediction | StreamEnd) -> None:
         if isinstance(message, StreamEnd):

@@ -68,6 +68,13 @@ class SegmenterConfig(Section):
     baseline_s: Annotated[float, Field(ge=0, le=600)]
 
 
+class AgreementConfig(Section):
+    """agreement.json: what face and voice have to do with each other."""
+
+    tolerance_s: Annotated[float, Field(ge=0, le=60)]
+    refresh_s: Seconds
+
+
 class ModelsConfig(Section):
     """Where the models are and what runs them."""
 
@@ -107,6 +114,7 @@ class Config(Section):
     face: FaceConfig
     speech: SpeechConfig
     segmenter: SegmenterConfig
+    agreement: AgreementConfig
     models: ModelsConfig
     rings: RingsConfig
     live: LiveConfig

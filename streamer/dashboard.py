@@ -11,6 +11,7 @@ from rich.text import Text
 
 from streamer import liveview
 from streamer.agreement import Agreement
+from streamer.figures import Now
 from streamer.pairing import Pair
 from streamer.types import EMOTIONS, DeviceState, Floats, Running
 
@@ -70,6 +71,7 @@ class View:
     voice: ModalityView | None
     agreement: Agreement
     rows: list[Pair] = field(default_factory=list)
+    figures: Now | None = None
     live: "Live | None" = None
 
 
@@ -200,7 +202,29 @@ def _rows(view: View, room: int) -> Panel:
             f"{voice.score:.0%}" if label else "",
             Text("mismatch" if pair.mismatch else "", style="bold red"),
         )
-    return Panel(table, title=f"Closed intervals · {view.agreement.rows}", title_align="left")
+    return Panel(
+        table,
+        title=f"Closed intervals · {view.agreement.rows}",
+        title_align="left",
+        subtitle=Text(_figures(view.figures)) if view.figures else None,
+        subtitle_align="left",
+    )
+
+
+def _figures(now: Now) -> str:
+    """Agreement, kappa with its interval, the best lag, and how much of the time shows anything."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{value:.0%}"
+
+    kappa = "–" if now.kappa is None else f"{now.kappa:.2f}"
+    if now.kappa is not None and now.kappa_limits:
+        kappa += " [{:.2f}, {:.2f}]".format(*now.kappa_limits)
+    lag = "–" if now.lag is None else f"{now.lag:+.2f} s"
+    return (
+        f"agree {share(now.share)}  κ {kappa}  lag {lag}  "
+        f"face {share(now.face)}  voice {share(now.voice)}"
+    )
 
 
 def _status(view: View) -> RenderableType:

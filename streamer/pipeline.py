@@ -24,6 +24,7 @@ from streamer.ring import AudioRing, FrameRing
 from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
+from streamer.timeline import Timeline
 from streamer.types import (
     SAMPLE_RATE,
     Failure,
@@ -126,6 +127,7 @@ class Pipeline:
         self.analysis = Analysis(
             segmenters,
             Pairing(config.speech, self.speech.ask, has_voice, **rest),
+            Timeline(list(segmenters), source.info.start, config.agreement.tolerance_s),
             tables,
             clock,
             lambda t: self.audio.hold("owner", round(min(t * SAMPLE_RATE, FOREVER))),

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,9 +15,11 @@ from rich.text import Text
 
 from streamer import config as configuration
 from streamer import summary
+from streamer.agreement_file import AgreementFile
 from streamer.clock import Clock, FreeClock, PacedClock, monotonic, today
 from streamer.config import Config
 from streamer.dashboard import ModalityView, View, plain, render
+from streamer.figures import Now
 from streamer.pipeline import Models, Pipeline
 from streamer.resources import user_dir
 from streamer.sources.file import FileSource
@@ -59,8 +61,7 @@ def replay_file(options: Options, console: Console) -> Outcome:
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
     source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
     try:
-        # Its thread outlives it a little: none where nobody would see it.
-        with console.status("Loading the models…") if console.is_terminal else nullcontext():
+        with _busy(console, "Loading the models…"):
             loaded = Models.load(config)
         _tell_once(loaded, console)
         now = today()
@@ -68,12 +69,13 @@ def replay_file(options: Options, console: Console) -> Outcome:
         with SessionTables(folder, loaded.vocabularies()) as tables, _signals(stop) as caught:
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
+            report = AgreementFile(folder, pipeline.analysis.timeline, config.agreement.refresh_s)
             about = summary.opening(pipeline, loaded, config, speed, now)
             write_summary(folder, about)
             _warn_missing(source, console)
             ended, error = "end", None
             try:
-                with _display(pipeline, options, config, console, speed, loaded) as tick:
+                with _display(pipeline, options, config, console, speed, loaded, report) as tick:
                     pipeline.run(tick)
             except BaseException as failure:
                 ended, error = "error", str(failure) or type(failure).__name__
@@ -83,6 +85,8 @@ def replay_file(options: Options, console: Console) -> Outcome:
                     ended = signal.Signals(caught[0]).name
                 about |= summary.closing(pipeline, ended, error)
                 write_summary(folder, about)
+                with _busy(console, "Working out the agreement of face and voice…"):
+                    report.finish()
     finally:
         source.close()
     for problem in source.problems:
@@ -92,6 +96,11 @@ def replay_file(options: Options, console: Console) -> Outcome:
     console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
     status = 128 + caught[0] if caught else 3 if source.problems else 0
     return Outcome(status, about)
+
+
+def _busy(console: Console, what: str) -> AbstractContextManager[object]:
+    """Show that it works; its thread outlives it a little: none where nobody would see it."""
+    return console.status(what) if console.is_terminal else nullcontext()
 
 
 @contextmanager
@@ -121,11 +130,12 @@ def _display(
     console: Console,
     speed: str,
     loaded: Models,
+    report: AgreementFile,
 ) -> Iterator[Callable[[], None]]:
     """The tick that shows the session: the dashboard in a terminal, else a line now and then."""
 
     def now() -> View:
-        return view(pipeline, options.file.name, speed, _provider(loaded))
+        return view(pipeline, options.file.name, speed, _provider(loaded), report.now())
 
     wanted = console.is_terminal and not options.quiet
     if options.dashboard if options.dashboard is not None else wanted:
@@ -136,6 +146,7 @@ def _display(
 
             def redraw() -> None:
                 nonlocal shown
+                report.tick()
                 if (at := monotonic()) - shown >= 1 / config.dashboard.rate_hz - 0.01:
                     shown = at
                     live.update(render(now(), console.width, console.height), refresh=True)
@@ -146,6 +157,7 @@ def _display(
 
     def line() -> None:
         nonlocal last
+        report.tick()
         if monotonic() - last >= PLAIN_S:
             last = monotonic()
             console.print(plain(now()), markup=False)
@@ -153,7 +165,7 @@ def _display(
     yield line
 
 
-def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
+def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now) -> View:
     """What the dashboard shows of a running pipeline."""
     analysis, info = pipeline.analysis, pipeline.source.info
 
@@ -186,6 +198,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
         voice=modality("voice", "nobody speaks"),
         agreement=analysis.agreement,
         rows=list(analysis.recent),
+        figures=figures,
     )
 
 

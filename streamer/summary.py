@@ -8,6 +8,7 @@ from rich.table import Table
 from streamer import __version__
 from streamer.config import Config
 from streamer.dashboard import milliseconds
+from streamer.figures import now
 from streamer.pipeline import Models, Pipeline
 from streamer.types import EMOTIONS
 
@@ -93,7 +94,7 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
 
 
 def report(pipeline: Pipeline) -> RenderableType:
-    """What a session came to, two lines for each modality."""
+    """What a session came to: two lines for each modality, one for both together."""
     analysis = pipeline.analysis
     lines = Table.grid(padding=(0, 2))
     dropped = {"face": pipeline.frames.dropped, "voice": pipeline.speech.skipped}
@@ -109,4 +110,8 @@ def report(pipeline: Pipeline) -> RenderableType:
             f"prediction {milliseconds(track.prediction_latency.percentile(95))}, "
             f"row {milliseconds(track.row_latency.percentile(95))}[/]",
         )
+    both = now(analysis.timeline)
+    if both.share is not None:
+        kappa = "not defined" if both.kappa is None else f"{both.kappa:.2f}"
+        lines.add_row("[bold]both[/]", f"agree {both.share:.0%} of the time, kappa {kappa}")
     return lines

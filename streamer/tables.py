@@ -228,12 +228,16 @@ def new_session(out: Path, name: str | None, stem: str, now: datetime) -> Path:
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Replace session.json in one step: a reader sees the old or the new one."""
-    path, beside = folder / "session.json", folder / ".session.json.part"
+    """Replace session.json. Raises StreamerError."""
+    replace_file(folder, "session.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_file(folder: Path, name: str, text: str) -> None:
+    """Replace a file in one step: a reader sees the old or the new one. Raises StreamerError."""
+    path, beside = folder / name, folder / f".{name}.part"
     try:
         with beside.open("w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
