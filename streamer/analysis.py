@@ -86,11 +86,13 @@ class Analysis:
         if isinstance(message, Prediction):
             track.prediction_latency.add(monotonic() - message.captured)
             track.predictions += 1
+            self._tables.prediction(message)
             track.time, track.probs = message.end, message.probs
             closed, settled = track.segmenter.push(message), track.segmenter.settled
         else:
             closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
             track.ended, track.probs = True, None
+            self._tables.stream_end(message.modality, message.t, self.closed_by)
         self._close(message.modality, closed, settled)
         if message.modality == "voice":
             self._hear(message)

@@ -42,6 +42,7 @@ class Options:
     start: float
     duration: float | None
     quiet: bool
+    predictions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def replay_file(options: Options, console: Console) -> Outcome:
         _tell_once(loaded, console)
         now = today()
         folder = new_session(options.out, options.session, options.file.stem, now)
-        with SessionTables(folder) as tables, _signals(stop) as caught:
+        with SessionTables(folder, options.predictions) as tables, _signals(stop) as caught:
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
             about = summary.opening(pipeline, loaded, config, speed, now)

@@ -13,7 +13,7 @@ from typing import Self
 
 from streamer.agreement import Transition
 from streamer.pairing import Pair
-from streamer.types import Interval, StreamerError
+from streamer.types import EMOTIONS, ClosedBy, Interval, Modality, Prediction, StreamerError
 
 HEADERS = {
     "video_intervals": "emotion,start,end,probability,intensity,frames,closed_by",
@@ -24,6 +24,14 @@ HEADERS = {
     "voice_intervals": "emotion,start,end,probability,intensity,windows,closed_by",
     "transitions": "time,modality,from,to,gap",
 }
+_PROBS = ",".join(EMOTIONS).lower()
+PREDICTIONS: dict[Modality, str] = {
+    "face": f"time,{_PROBS},closed_by",
+    "voice": f"time,start,end,voiced,{_PROBS},closed_by",
+}
+"""The tables of all predictions, made where they are asked for. Their last row says at which time
+the stream ended and what closed the intervals that were open then.
+"""
 
 
 class Table:
@@ -64,16 +72,20 @@ class Table:
 
 
 class SessionTables:
-    """The six tables of a session in a new folder of its own.
+    """The six tables of a session in a new folder of its own, and those of ``predictions``.
 
     Raises StreamerError if the folder can't be made or written, or the session exists already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, predictions: bool = False) -> None:
         self.folder = folder
         self._tables: dict[str, Table] = {}
+        self._predictions = predictions
+        headers = dict(HEADERS)
+        if predictions:
+            headers |= {f"{m}_predictions": header for m, header in PREDICTIONS.items()}
         try:
-            for name, header in HEADERS.items():
+            for name, header in headers.items():
                 self._tables[name] = Table(folder / f"{name}.csv", header)
         except OSError as error:
             self.close()
@@ -96,7 +108,7 @@ class SessionTables:
         start, end = seconds(face.start), seconds(face.end)
         spoken = voice.label is not None
         heard = [share(voice.score), share(voice.intensity)] if spoken else ["", ""]
-        self._append("video_intervals", *_interval(face))
+        self._append("video_intervals", *interval_row(face))
         if pair.sound:
             voiced = share(voice.voiced)
             self._append("audio_intervals", voice.label or "", start, end, *heard, voiced)
@@ -110,12 +122,23 @@ class SessionTables:
 
     def voice(self, interval: Interval) -> None:
         """A closed interval of the voice itself."""
-        self._append("voice_intervals", *_interval(interval))
+        self._append("voice_intervals", *interval_row(interval))
 
     def transition(self, change: Transition) -> None:
         """A change of emotion."""
         time, gap = seconds(change.time), seconds(change.gap)
         self._append("transitions", time, change.modality, change.source, change.target, gap)
+
+    def prediction(self, said: Prediction) -> None:
+        """What a model says: enough digits to get the very same numbers back."""
+        if self._predictions:
+            probs = [""] * len(EMOTIONS) if said.probs is None else [f"{p:.9g}" for p in said.probs]
+            self._say(said.modality, said.time, [said.start, said.end, said.voiced], probs, "")
+
+    def stream_end(self, modality: Modality, t: float, closed_by: ClosedBy) -> None:
+        """The stream of a modality ended at ``t`` s."""
+        if self._predictions:
+            self._say(modality, t, [t, t, 0.0], [""] * len(EMOTIONS), closed_by)
 
     def sync(self) -> None:
         """Bring all rows to the disk."""
@@ -129,6 +152,12 @@ class SessionTables:
         """Close the files; may be called twice."""
         for table in self._tables.values():
             table.close()
+
+    def _say(
+        self, modality: Modality, t: float, window: list[float], probs: list[str], closed_by: str
+    ) -> None:
+        about = [repr(float(x)) for x in window] if modality == "voice" else []
+        self._append(f"{modality}_predictions", repr(float(t)), *about, *probs, closed_by)
 
     def _append(self, table: str, *row: str) -> None:
         try:
@@ -174,6 +203,19 @@ def new_session(out: Path, name: str | None, stem: str, now: datetime) -> Path:
         raise _unwritable(out, error) from None
 
 
+def new_folder(folder: Path) -> Path:
+    """Make ``folder``, or take an empty one: never one with files in it. Raises StreamerError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise StreamerError(f"{folder} is not empty; name a new folder")
+    except FileExistsError:
+        raise StreamerError(f"{folder} is a file; name a new folder") from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return folder
+
+
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
     """Replace session.json in one step: a reader sees the old or the new one."""
     path, beside = folder / "session.json", folder / ".session.json.part"
@@ -190,7 +232,8 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
         raise _unwritable(folder, error) from None
 
 
-def _interval(interval: Interval) -> list[str]:
+def interval_row(interval: Interval) -> list[str]:
+    """The row of an interval of one modality."""
     return [
         interval.label,
         seconds(interval.start),

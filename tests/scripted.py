@@ -185,9 +185,10 @@ def pipeline(
     clock: Clock | None = None,
     stop: threading.Event | None = None,
     loaded: Models | None = None,
+    predictions: bool = False,
 ) -> tuple[Pipeline, SessionTables]:
     folder.mkdir(parents=True, exist_ok=True)
-    tables = SessionTables(folder)
+    tables = SessionTables(folder, predictions)
     made = Pipeline(
         source,
         loaded or models(),

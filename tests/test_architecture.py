@@ -24,7 +24,7 @@ LAYERS = [
     ["streamer.analysis"],
     ["streamer.pipeline"],
     ["streamer.summary"],
-    ["streamer.run", "streamer.catalog"],
+    ["streamer.run", "streamer.catalog", "streamer.resegment"],
     ["streamer.cli"],
     ["streamer.__main__"],
 ]
