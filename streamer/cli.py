@@ -129,6 +129,38 @@ def segment(
 
 
 @app.command()
+def evaluate(
+    truth_dir: Annotated[
+        Path, typer.Argument(help="Recordings NAME.mp4 with NAME.csv.", show_default=False)
+    ],
+    sessions: Annotated[
+        Path | None, typer.Option(help="Judge the tables in DIR/NAME/ instead of replaying.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write: a new or empty one.  [default: dated]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml over the defaults.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="One value: section.key=value.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,
+) -> None:
+    """Measure how right the tables are, on recordings with known emotions.
+
+    NAME.csv has the columns start and end, in seconds, and face_emotion, voice_emotion or both.
+    """
+    from streamer.evaluation.command import Asked  # noqa: PLC0415
+    from streamer.evaluation.command import evaluate as judge  # noqa: PLC0415
+
+    if sessions is not None and (config or settings):
+        raise StreamerError("--sessions judges tables as they are: leave out --set and --config")
+    asked = Asked(truth_dir, sessions, out, config, settings or [])
+    result = judge(asked, errors, None if as_json else Console())
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where sessions go.")] = Path("statistics"),
 ) -> None:

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -63,27 +63,16 @@ def replay_file(options: Options, console: Console) -> Outcome:
         # Its thread outlives it a little: none where nobody would see it.
         with console.status("Loading the models…") if console.is_terminal else nullcontext():
             loaded = Models.load(config)
-        _tell_once(loaded, console)
+        tell_once(loaded, console)
         now = today()
         folder = new_session(options.out, options.session, options.file.stem, now)
-        with SessionTables(folder, options.predictions) as tables, _signals(stop) as caught:
+        with SessionTables(folder, options.predictions) as tables, signals(stop) as caught:
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
-            about = summary.opening(pipeline, loaded, config, speed, now)
-            write_summary(folder, about)
             _warn_missing(source, console)
-            ended, error = "end", None
-            try:
-                with _display(pipeline, options, config, console, speed, loaded) as tick:
-                    pipeline.run(tick)
-            except BaseException as failure:
-                ended, error = "error", str(failure) or type(failure).__name__
-                raise
-            finally:
-                if caught:
-                    ended = signal.Signals(caught[0]).name
-                about |= summary.closing(pipeline, ended, error)
-                write_summary(folder, about)
+            display = _display(pipeline, options, config, console, speed, loaded)
+            about = summary.opening(pipeline, loaded, config, speed, now)
+            run_session(pipeline, folder, about, display, caught)
     finally:
         source.close()
     for problem in source.problems:
@@ -95,8 +84,33 @@ def replay_file(options: Options, console: Console) -> Outcome:
     return Outcome(status, about)
 
 
+def run_session(
+    pipeline: Pipeline,
+    folder: Path,
+    about: dict[str, object],
+    display: AbstractContextManager[Callable[[], None]],
+    caught: list[int],
+) -> None:
+    """Run to the end, shown by ``display``'s tick, with session.json before and after: ``about``
+    becomes what it says. ``caught`` holds the signal that stopped it.
+    """
+    write_summary(folder, about)
+    ended, error = "end", None
+    try:
+        with display as tick:
+            pipeline.run(tick)
+    except BaseException as failure:
+        ended, error = "error", str(failure) or type(failure).__name__
+        raise
+    finally:
+        if caught:
+            ended = signal.Signals(caught[0]).name
+        about |= summary.closing(pipeline, ended, error)
+        write_summary(folder, about)
+
+
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[list[int]]:
+def signals(stop: threading.Event) -> Iterator[list[int]]:
     """Let Ctrl-C and SIGTERM end the session in order; a second one ends it at once."""
     caught: list[int] = []
 
@@ -210,7 +224,7 @@ def _clean(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _tell_once(loaded: Models, console: Console) -> None:
+def tell_once(loaded: Models, console: Console) -> None:
     """Say what a model's licence asks to be said, at the first start with it."""
     seen = user_dir() / "notices"
     try:

@@ -16,6 +16,10 @@ MODULES = {
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
+    ["streamer.evaluation", "streamer.evaluation.metrics"],
+    ["streamer.evaluation.sessions"],
+    ["streamer.evaluation.judge"],
+    ["streamer.evaluation.figures", "streamer.evaluation.report"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
@@ -25,6 +29,7 @@ LAYERS = [
     ["streamer.pipeline"],
     ["streamer.summary"],
     ["streamer.run", "streamer.catalog", "streamer.resegment"],
+    ["streamer.evaluation.command"],
     ["streamer.cli"],
     ["streamer.__main__"],
 ]
