@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 from streamer import config as configuration
 from streamer import summary
@@ -59,7 +66,7 @@ def evaluate(asked: Asked, console: Console, output: Console | None) -> dict[str
         raise StreamerError(f"{folders}: no table speaks of what {asked.truths} knows")
     about = result.as_json()
     _write(out / "evaluation.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-    _draw(result, out, f"Evaluation: {asked.truths.resolve().name}")
+    _draw(result, out, f"Evaluation: {asked.truths.resolve().name}", console)
     if output is not None:
         _show(result, output)
     console.print(f"Written to {out}: evaluation.html, evaluation.json and pictures", markup=False)
@@ -79,10 +86,12 @@ def _replay(clips: list[Path], config: Config, folders: Path, console: Console) 
     stop = threading.Event()
     with _progress(console) as progress, signals(stop) as caught:
         every = progress.add_task("all", total=len(clips), visible=len(clips) > 1)
-        for clip in clips:
+        for number, clip in enumerate(clips, 1):
+            if not console.is_terminal:
+                console.print(f"Replaying {clip.name} ({number} of {len(clips)})", markup=False)
             clock = FreeClock()
             source = FileSource(clip, clock, 0.0, None, config.face.max_px)
-            folder = new_session(folders, clip.stem, clip.stem, today())
+            folder = new_folder(folders / clip.stem)
             with closing(source), SessionTables(folder) as tables:
                 pipeline = Pipeline(source, loaded, config, clock, tables, stop)
                 about = summary.opening(pipeline, loaded, config, "max", today())
@@ -116,8 +125,8 @@ def _task(progress: Progress, pipeline: Pipeline, name: str) -> Iterator[Callabl
     progress.remove_task(task)
 
 
-def _draw(result: Evaluation, out: Path, title: str) -> None:
-    from streamer.evaluation import figures  # noqa: PLC0415  # matplotlib takes a second to load
+def _draw(result: Evaluation, out: Path, title: str, console: Console) -> None:
+    from streamer.evaluation import figures  # noqa: PLC0415 # matplotlib takes a second to load
 
     pictures = {
         "Confusions: share of each true emotion's time": figures.confusions(result),
@@ -128,11 +137,12 @@ def _draw(result: Evaluation, out: Path, title: str) -> None:
     for name, png in zip(("confusion", "reliability"), pictures.values(), strict=True):
         _write(out / f"{name}.png", png)
     folder = new_folder(out / "timelines")
-    for session in result.sessions:
-        if not session.missing:
-            png = figures.timeline(result, session)
-            _write(folder / f"{session.truth.name}.png", png)
-            pictures[f"Timeline: {session.truth.name}"] = png
+    there = [session for session in result.sessions if not session.missing]
+    quiet = not console.is_terminal
+    for session in track(there, "Drawing", console=console, transient=True, disable=quiet):
+        png = figures.timeline(result, session)
+        _write(folder / f"{session.truth.name}.png", png)
+        pictures[f"Timeline: {session.truth.name}"] = png
     _write(out / "evaluation.html", report.page(result, title, pictures))
 
 

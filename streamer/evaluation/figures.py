@@ -5,6 +5,7 @@ of Paul Tol, "Colour schemes", SRON/EPS/TN/09-002, 2021. Where there is room the
 """
 
 import io
+import warnings
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,7 +67,8 @@ def timeline(evaluation: Evaluation, session: Judged) -> bytes:
     for at, ax in enumerate(axes):
         _lanes(ax, bars, at * length / rows, (at + 1) * length / rows)
     axes[-1].set_xlabel("seconds")
-    figure.suptitle(session.truth.name, x=0.01, ha="left", fontweight="bold", color=INK)
+    name = session.truth.name
+    figure.suptitle(name, x=0.01, ha="left", fontweight="bold", color=INK, parse_math=False)
     shown = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
     figure.legend(handles=shown, loc="outside lower center", ncols=len(shown), frameon=False)
     return _png(figure)
@@ -176,5 +178,8 @@ def _on(colour: str) -> str:
 def _png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A session's name may be in a script that the font has not: it has boxes then.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
     return file.getvalue()

@@ -49,10 +49,11 @@ def _steps(seconds: float) -> int:
 
 
 def grid(spans: Iterable[Span], length: int) -> Labels:
-    """Labels int8 (length,) in steps of 10 ms; a later span wins, what is beyond is cut."""
+    """Labels int8 (length,) in steps of 10 ms; a later emotion wins, what is beyond is cut."""
     labels = np.full(length, NONE, np.int8)
     for span in spans:
-        labels[span.steps] = span.label
+        if span.label != NONE:
+            labels[span.steps] = span.label
     return labels
 
 
@@ -229,7 +230,8 @@ def total(tallies: Iterable[Tally]) -> Tally:
 def _reliability(truth: Labels, found: Labels, said: list[Span]) -> Numbers:
     probability = np.full(len(truth), np.nan)
     for span in said:
-        probability[span.steps] = span.probability
+        if span.label != NONE:
+            probability[span.steps] = span.probability
     judged = (truth != NONE) & (found != NONE) & ~np.isnan(probability)
     p, right = probability[judged], (truth == found)[judged]
     at = np.minimum((p * BINS).astype(int), BINS - 1)

@@ -51,10 +51,10 @@ def listing(evaluation: Evaluation) -> list[RenderableType]:
         said = [tallies[lane.key].emotions.get(emotion) for lane in lanes]
         if any(said):
             each.add_row(emotion, *(_three(hits) if hits else "–" for hits in said))
+    result: list[RenderableType] = [main, each]
     if evaluation.mismatch:
-        each.add_section()
-        each.add_row("mismatch", _three(evaluation.mismatch))
-    return [main, each]
+        result.append(f"mismatch of face and voice     {_three(evaluation.mismatch)}")
+    return result
 
 
 def heading(evaluation: Evaluation) -> str:
