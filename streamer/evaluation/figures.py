@@ -154,7 +154,13 @@ def _lanes(ax: Axes, bars: list[tuple[str, list[Span]]], start: float, end: floa
             if right - left > (end - start) * 0.065:
                 colour = _on(COLOURS[name])
                 ax.text(
-                    (left + right) / 2, y, name, ha="center", va="center", fontsize=8, color=colour
+                    (left + right) / 2,
+                    y,
+                    name,
+                    ha="center",
+                    va="center_baseline",
+                    fontsize=8,
+                    color=colour,
                 )
     ax.set(xlim=(start, end), ylim=(places[-1] + 0.55, -0.55))
     ax.set_yticks(places, [title for title, _ in bars])
