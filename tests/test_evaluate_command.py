@@ -216,6 +216,14 @@ def test_what_is_wrong_is_said_before_anything_is_replayed(truths: Path, tmp_pat
         run(truths, "--sessions", sessions, "--out", out)
 
 
+def test_nothing_waits_for_the_plotting_library_before_it_draws() -> None:
+    code = (
+        "import sys, streamer.cli, streamer.evaluation.command; print('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 # Pictures
 
 

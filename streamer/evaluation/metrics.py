@@ -123,7 +123,7 @@ class Hits:
 def mismatch(face: Labels, voice: Labels, said: Iterable[Span]) -> Hits:
     """Time, in steps, in which ``said`` calls face and voice different, and in which they are.
 
-    One of them without an emotion counts as different, as in the issue's scorer.
+    Where only one of them has an emotion, they are different.
     """
     differ = face != voice
     called = grid(said, len(face)) != NONE
