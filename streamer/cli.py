@@ -148,6 +148,7 @@ def evaluate(
     """Measure how right the tables are, on recordings with known emotions.
 
     NAME.csv has the columns start and end, in seconds, and face_emotion, voice_emotion or both.
+    Exit status as of replay.
     """
     from streamer.evaluation.command import Asked  # noqa: PLC0415
     from streamer.evaluation.command import evaluate as judge  # noqa: PLC0415
@@ -155,9 +156,10 @@ def evaluate(
     if sessions is not None and (config or settings):
         raise StreamerError("--sessions judges tables as they are: leave out --set and --config")
     asked = Asked(truth_dir, sessions, out, config, settings or [])
-    result = judge(asked, errors, None if as_json else Console())
+    outcome = judge(asked, errors, None if as_json else Console())
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+    raise typer.Exit(outcome.status)
 
 
 @app.command()

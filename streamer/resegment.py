@@ -185,10 +185,8 @@ def segment_file(
         first = next(said)  # what is not a table at all leaves no folder behind
         new_folder(out)
         about = _segment(table, first, said, config, out)
-    console.print(
-        f"{about['intervals']} intervals from {about['predictions']} predictions: {out}",
-        markup=False,
-    )
+    found = f"{about['intervals']} interval{'s' * (about['intervals'] != 1)}"
+    console.print(f"{found} from {about['predictions']} predictions: {out}", markup=False)
     return about
 
 

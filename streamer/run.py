@@ -76,7 +76,7 @@ def replay_file(options: Options, console: Console) -> Outcome:
     finally:
         source.close()
     for problem in source.problems:
-        _warn(console, f"{options.file}: {problem}")
+        warn(console, f"{options.file}: {problem}")
     console.print(summary.report(pipeline))
     provider = _provider(loaded)
     console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
@@ -210,12 +210,13 @@ def _provider(loaded: Models) -> str:
 
 def _warn_missing(source: FileSource, console: Console) -> None:
     if not source.info.has_video:
-        _warn(console, "no picture in this file: the face's tables stay empty")
+        warn(console, "no picture in this file: the face's tables stay empty")
     if not source.info.has_audio:
-        _warn(console, "no sound in this file: the voice's tables stay empty")
+        warn(console, "no sound in this file: the voice's tables stay empty")
 
 
-def _warn(console: Console, text: str) -> None:
+def warn(console: Console, text: str) -> None:
+    """Say what is wrong, but stops nothing, in one line."""
     console.print(Text.assemble(("streamer:", "bold yellow"), " ", _clean(text)))
 
 

@@ -25,7 +25,7 @@ from streamer.evaluation import report
 from streamer.evaluation.judge import Evaluation, judge
 from streamer.evaluation.sessions import find_truths, read_truth, recording_of
 from streamer.pipeline import Models, Pipeline
-from streamer.run import run_session, signals, tell_once
+from streamer.run import Outcome, run_session, signals, tell_once, warn
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_folder, new_session
 from streamer.types import StreamerError
@@ -44,11 +44,11 @@ class Asked:
     settings: list[str]
 
 
-def evaluate(asked: Asked, console: Console, output: Console | None) -> dict[str, object]:
+def evaluate(asked: Asked, console: Console, output: Console | None) -> Outcome:
     """Judge all sessions; write evaluation.json, evaluation.html and PNGs; print to ``output``.
 
-    Returns evaluation.json's content. Raises StreamerError, for a truth that can't be read before
-    anything is replayed.
+    Returns evaluation.json's content; status 3 where something is wrong with a recording. Raises
+    StreamerError, for a truth that can't be read before anything is replayed.
     """
     paths = find_truths(asked.truths)
     truths = [read_truth(path) for path in paths]
@@ -57,10 +57,10 @@ def evaluate(asked: Asked, console: Console, output: Console | None) -> dict[str
     if folders is not None and not any((folders / t.name).is_dir() for t in truths):
         raise StreamerError(f"no session of these in {folders}: {folders / truths[0].name} …")
     clips = [recording_of(path) for path in paths] if folders is None else []
-    out = _folder(asked.out)
+    out, status = _folder(asked.out), 0
     if folders is None:
         folders = new_folder(out / "sessions")
-        _replay(clips, config, folders, console)
+        status = 3 if _replay(clips, config, folders, console) else 0
     result = Evaluation.of([judge(truth, folders / truth.name) for truth in truths])
     if not result.lanes:
         raise StreamerError(f"{folders}: no table speaks of what {asked.truths} knows")
@@ -70,7 +70,7 @@ def evaluate(asked: Asked, console: Console, output: Console | None) -> dict[str
     if output is not None:
         _show(result, output)
     console.print(f"Written to {out}: evaluation.html, evaluation.json and pictures", markup=False)
-    return about
+    return Outcome(status, about)
 
 
 def _folder(out: Path | None) -> Path:
@@ -79,9 +79,9 @@ def _folder(out: Path | None) -> Path:
     return new_session(Path("statistics"), None, "evaluation", today())
 
 
-def _replay(clips: list[Path], config: Config, folders: Path, console: Console) -> None:
-    """Make the sessions, lossless, one after another."""
-    loaded = Models.load(config)
+def _replay(clips: list[Path], config: Config, folders: Path, console: Console) -> int:
+    """Make the sessions, lossless, one after another; how many recordings have a problem."""
+    loaded, troubled = Models.load(config), 0
     tell_once(loaded, console)
     stop = threading.Event()
     with _progress(console) as progress, signals(stop) as caught:
@@ -96,13 +96,15 @@ def _replay(clips: list[Path], config: Config, folders: Path, console: Console) 
                 pipeline = Pipeline(source, loaded, config, clock, tables, stop)
                 about = summary.opening(pipeline, loaded, config, "max", today())
                 run_session(pipeline, folder, about, _task(progress, pipeline, clip.name), caught)
+            troubled += bool(source.problems)
             for problem in source.problems:
-                console.print(f"streamer: {clip}: {problem}", markup=False)
+                warn(console, f"{clip}: {problem}")
             if caught:
                 raise StreamerError(
                     f"stopped; the sessions so far are in {folders}", 128 + caught[0]
                 )
             progress.advance(every)
+    return troubled
 
 
 def _progress(console: Console) -> Progress:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from streamer.evaluation.judge import Evaluation, Judged
+from streamer.evaluation.judge import Evaluation, Judged, number
 from streamer.evaluation.metrics import BINS, NONE, STEP_S, Span, Tally
 from streamer.evaluation.sessions import Lane
 from streamer.types import EMOTIONS
@@ -91,7 +91,7 @@ def _confusion(ax: Axes, lane: Lane, tally: Tally) -> None:
     ax.set_yticks(range(rows), names)
     ax.set_xlabel("said")
     ax.set_ylabel("true")
-    title = f"{lane.title}\nright {tally.time_acc:.0%} of the time, UAR {tally.uar:.2f}"
+    title = f"{lane.title}\nright {tally.time_acc:.0%} of the time, UAR {number(tally.uar)}"
     ax.set_title(title, color=INK, fontsize=11)
     ax.set_xticks(np.arange(NONE) + 0.5, minor=True)
     ax.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
@@ -107,10 +107,13 @@ def _reliability(ax: Axes, below: Axes, lane: Lane, tally: Tally) -> None:
     time = steps / max(steps.sum(), 1)
     centres = (np.arange(BINS) + 0.5) / BINS
     ax.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="perfectly calibrated")
-    ax.vlines(mean, mean, accuracy, color=GAP, linewidth=3, clip_on=False, label="gap")
-    ax.plot(mean, accuracy, "o", color=BAR, markersize=7, clip_on=False, label="measured")
+    if there.any():  # what is drawn beyond the axes must not be empty
+        ax.vlines(mean, mean, accuracy, color=GAP, linewidth=3, clip_on=False, label="gap")
+        ax.plot(mean, accuracy, "o", color=BAR, markersize=7, clip_on=False, label="measured")
+    else:
+        ax.text(0.5, 0.3, "nothing to judge", ha="center", color=FAINT)
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.set_title(f"{lane.title}\nexpected calibration error {tally.ece:.3f}", fontsize=11)
+    ax.set_title(f"{lane.title}\nexpected calibration error {number(tally.ece)}", fontsize=11)
     below.bar(centres, time, width=0.92 / BINS, color=BAR)
     below.set(xlabel="probability of the said emotion", ylim=(0, 1))
     for x, share in zip(centres, time, strict=True):

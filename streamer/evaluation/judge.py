@@ -113,6 +113,11 @@ def judge(truth: Truth, folder: Path) -> Judged:
     return Judged(truth, said, tallies, differing, not said)
 
 
+def number(value: float) -> str:
+    """For people: three digits; a dash where there is nothing to say."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
 def main_json(tally: Tally) -> dict[str, object]:
     """The figures that are one number, and the switches a minute found and true."""
     found, true = tally.switches_per_min

@@ -1,7 +1,6 @@
 """An evaluation for people: tables for the terminal, and one page that needs nothing else."""
 
 import base64
-import math
 from html import escape
 from string import Template
 
@@ -9,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from streamer import __version__
-from streamer.evaluation.judge import Evaluation
+from streamer.evaluation.judge import Evaluation, number
 from streamer.evaluation.metrics import STEP_S, TOLERANCE_S, Hits, Tally
 from streamer.types import EMOTIONS
 
@@ -34,11 +33,6 @@ def figures(tally: Tally) -> list[str]:
     return [*shown, f"{found:.1f} ({true:.1f})", number(tally.coverage), number(tally.ece)]
 
 
-def number(value: float) -> str:
-    """Three digits; a dash where there is nothing to say."""
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
 def listing(evaluation: Evaluation) -> list[RenderableType]:
     """For a terminal of 80 columns: all figures, each emotion, the mismatches."""
     lanes, tallies = evaluation.lanes, evaluation.tallies
@@ -53,7 +47,8 @@ def listing(evaluation: Evaluation) -> list[RenderableType]:
             each.add_row(emotion, *(_three(hits) if hits else "–" for hits in said))
     result: list[RenderableType] = [main, each]
     if evaluation.mismatch:
-        result.append(f"mismatch of face and voice     {_three(evaluation.mismatch)}")
+        precision, recall, both = _three(evaluation.mismatch).split()
+        result.append(f"mismatch by time: precision {precision}, recall {recall}, F1 {both}")
     return result
 
 
