@@ -100,6 +100,11 @@ def test_the_user_interface_is_the_cli_alone() -> None:
     assert users <= {"streamer.cli", "streamer.resources"}  # resources: the user's own folder
 
 
+def test_one_room_draws() -> None:
+    users = {n for n in MODULES if any(m.startswith("matplotlib") for m, _ in imports(n))}
+    assert users == {"streamer.evaluation.figures"}
+
+
 def test_only_the_clock_reads_wall_time() -> None:
     for name in STREAMER:
         if name == "streamer.clock":

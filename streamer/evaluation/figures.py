@@ -113,7 +113,9 @@ def _reliability(ax: Axes, below: Axes, lane: Lane, tally: Tally) -> None:
     else:
         ax.text(0.5, 0.3, "nothing to judge", ha="center", color=FAINT)
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.set_title(f"{lane.title}\nexpected calibration error {number(tally.ece)}", fontsize=11)
+    ax.set_title(
+        f"{lane.title}\nexpected calibration error {number(tally.ece)}", fontsize=11, pad=9
+    )
     below.bar(centres, time, width=0.92 / BINS, color=BAR)
     below.set(xlabel="probability of the said emotion", ylim=(0, 1))
     for x, share in zip(centres, time, strict=True):
