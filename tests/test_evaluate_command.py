@@ -238,6 +238,7 @@ def test_what_is_wrong_is_said_before_anything_is_replayed(truths: Path, tmp_pat
     write(sessions / "one" / "video_intervals.csv", SAID, "Happy,0,6.2,high")
     with pytest.raises(StreamerError, match=r"video_intervals\.csv: line 2: probability 'high'"):
         run(truths, "--sessions", sessions, "--out", out)
+    assert not out.exists()
 
 
 def test_nothing_waits_for_the_plotting_library_before_it_draws() -> None:

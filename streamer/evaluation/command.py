@@ -53,17 +53,18 @@ def evaluate(asked: Asked, console: Console, output: Console | None) -> Outcome:
     paths = find_truths(asked.truths)
     truths = [read_truth(path) for path in paths]
     config = configuration.load(asked.config, asked.settings)
-    folders = asked.sessions
-    if folders is not None and not any((folders / t.name).is_dir() for t in truths):
-        raise StreamerError(f"no session of these in {folders}: {folders / truths[0].name} …")
-    clips = [recording_of(path) for path in paths] if folders is None else []
-    out, status = _folder(asked.out), 0
+    folders, out, status = asked.sessions, None, 0
     if folders is None:
+        clips = [recording_of(path) for path in paths]
+        out = _folder(asked.out)
         folders = new_folder(out / "sessions")
         status = 3 if _replay(clips, config, folders, console) else 0
+    elif not any((folders / truth.name).is_dir() for truth in truths):
+        raise StreamerError(f"no session of these in {folders}: {folders / truths[0].name} …")
     result = Evaluation.of([judge(truth, folders / truth.name) for truth in truths])
     if not result.lanes:
         raise StreamerError(f"{folders}: no table speaks of what {asked.truths} knows")
+    out = out or _folder(asked.out)
     about = result.as_json()
     _write(out / "evaluation.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     _draw(result, out, f"Evaluation: {asked.truths.resolve().name}", console)

@@ -7,6 +7,7 @@ of Paul Tol, "Colour schemes", SRON/EPS/TN/09-002, 2021. Where there is room the
 import io
 import warnings
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +29,7 @@ COLOURS = {
     "Neutral": "#BBBBBB",
 }
 INK, FAINT, BAR, GAP = "#222222", "#8a8a8a", COLOURS["Sad"], COLOURS["Angry"]
+matplotlib.rcdefaults()  # a style of the user's own might hide what is meant
 ROW_S = 120.0
 """A timeline is broken into rows of about so many seconds."""
 MAX_ROWS = 8
