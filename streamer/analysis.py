@@ -98,12 +98,15 @@ class Analysis:
         if isinstance(message, Prediction):
             track.prediction_latency.add(monotonic() - message.captured)
             track.predictions += 1
+            self._tables.prediction(message)
             track.time, track.probs = message.end, message.probs
             track.affect = _affect(message)
             closed, settled = track.segmenter.push(message), track.segmenter.settled
         else:
             closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
             track.ended, track.probs, track.affect = True, None, None
+            last = Prediction(message.modality, message.t, message.t, message.t, None)
+            self._tables.prediction(last, self.closed_by)
         self._close(message.modality, closed, settled)
         if isinstance(message, StreamEnd):
             self.timeline.finish(message.modality, message.t)

@@ -44,6 +44,7 @@ class Options:
     start: float
     duration: float | None
     quiet: bool
+    predictions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +64,26 @@ def replay_file(options: Options, console: Console) -> Outcome:
     try:
         with _busy(console, "Loading the models…"):
             loaded = Models.load(config)
-        _tell_once(loaded, console)
+        tell_once(loaded, console)
         now = today()
         folder = new_session(options.out, options.session, options.file.stem, now)
-        with SessionTables(folder, loaded.vocabularies()) as tables, _signals(stop) as caught:
+        chosen = loaded.vocabularies(), options.predictions
+        with SessionTables(folder, *chosen) as tables, signals(stop) as caught:
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
             report = AgreementFile(folder, pipeline.analysis.timeline, config.agreement.refresh_s)
-            about = summary.opening(pipeline, loaded, config, speed, now)
-            write_summary(folder, about)
             _warn_missing(source, console)
-            ended, error = "end", None
+            display = _display(pipeline, options, config, console, speed, loaded, report)
+            about = summary.opening(pipeline, loaded, config, speed, now)
             try:
-                with _display(pipeline, options, config, console, speed, loaded, report) as tick:
-                    pipeline.run(tick)
-            except BaseException as failure:
-                ended, error = "error", str(failure) or type(failure).__name__
-                raise
+                run_session(pipeline, folder, about, display, caught)
             finally:
-                if caught:
-                    ended = signal.Signals(caught[0]).name
-                about |= summary.closing(pipeline, ended, error)
-                write_summary(folder, about)
                 with _busy(console, "Working out the agreement of face and voice…"):
                     report.finish()
     finally:
         source.close()
     for problem in source.problems:
-        _warn(console, f"{options.file}: {problem}")
+        warn(console, f"{options.file}: {problem}")
     console.print(summary.report(pipeline))
     provider = _provider(loaded)
     console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
@@ -103,8 +96,33 @@ def _busy(console: Console, what: str) -> AbstractContextManager[object]:
     return console.status(what) if console.is_terminal else nullcontext()
 
 
+def run_session(
+    pipeline: Pipeline,
+    folder: Path,
+    about: dict[str, object],
+    display: AbstractContextManager[Callable[[], None]],
+    caught: list[int],
+) -> None:
+    """Run to the end, shown by ``display``'s tick, with session.json before and after: ``about``
+    becomes what it says. ``caught`` holds the signal that stopped it.
+    """
+    write_summary(folder, about)
+    ended, error = "end", None
+    try:
+        with display as tick:
+            pipeline.run(tick)
+    except BaseException as failure:
+        ended, error = "error", str(failure) or type(failure).__name__
+        raise
+    finally:
+        if caught:
+            ended = signal.Signals(caught[0]).name
+        about |= summary.closing(pipeline, ended, error)
+        write_summary(folder, about)
+
+
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[list[int]]:
+def signals(stop: threading.Event) -> Iterator[list[int]]:
     """Let Ctrl-C and SIGTERM end the session in order; a second one ends it at once."""
     caught: list[int] = []
 
@@ -209,12 +227,13 @@ def _provider(loaded: Models) -> str:
 
 def _warn_missing(source: FileSource, console: Console) -> None:
     if not source.info.has_video:
-        _warn(console, "no picture in this file: the face's tables stay empty")
+        warn(console, "no picture in this file: the face's tables stay empty")
     if not source.info.has_audio:
-        _warn(console, "no sound in this file: the voice's tables stay empty")
+        warn(console, "no sound in this file: the voice's tables stay empty")
 
 
-def _warn(console: Console, text: str) -> None:
+def warn(console: Console, text: str) -> None:
+    """Say what is wrong, but stops nothing, in one line."""
     console.print(Text.assemble(("streamer:", "bold yellow"), " ", _clean(text)))
 
 
@@ -223,7 +242,7 @@ def _clean(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _tell_once(loaded: Models, console: Console) -> None:
+def tell_once(loaded: Models, console: Console) -> None:
     """Say what a model's licence asks to be said, at the first start with it."""
     seen = user_dir() / "notices"
     try:
