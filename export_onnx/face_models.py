@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from export_onnx.manifest import Precision
+
 
 @dataclass(frozen=True, slots=True)
 class FaceModel:
@@ -32,8 +34,13 @@ class Request:
     """What the user asks of an exporter.
 
     `source` is the checkpoint's file. `ten_crop` folds the averaging over ten crops into the graph.
+    `name` is the stem of the files, if not the exporter's own.
     """
 
     model: str
     source: Path | None = None
     ten_crop: bool = False
+    name: str | None = None
+    precision: Precision = "fp32"
+    verify: bool = True
+    allow_disagreement: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +13,11 @@ from torch import Tensor, nn
 
 from export_onnx.errors import ExportError
 from export_onnx.face_models import Request
-from export_onnx.face_verify import compare
+from export_onnx.face_verify import verify
 from export_onnx.fetch import Member, Package
 from export_onnx.graph import OPSET
-from export_onnx.manifest import Card, Source, make_manifest
+from export_onnx.manifest import Card, Source, make_manifest, make_stem
+from export_onnx.onnxfile import DENSE, convert, quiet
 from export_onnx.torch_file import find_state, read_file, read_object
 
 
@@ -78,39 +78,45 @@ def load_exactly(module: nn.Module, checkpoint: Checkpoint, what: str) -> None:
 
 
 def make_files(
-    module: nn.Module, card: Card, shape: Sequence[int], outputs: Sequence[str]
+    module: nn.Module, card: Card, shape: Sequence[int], outputs: Sequence[str], request: Request
 ) -> dict[str, bytes]:
     """Export `module`, compare it with the ONNX file, and return model and manifest by file name.
 
+    int8 is of convolutions too: they are nearly all of a face model.
+
     Args:
         module: in evaluation mode, takes float32 (N, *shape) and gives one output or a tuple.
-        card: what the manifest says; the comparison's figure is added.
+        card: what the manifest says; the comparison's figures are added, and the precision.
         shape: of one picture.
         outputs: the names; the first one is the logits.
+        request: the precision, the files' name, and whether to compare.
 
     Raises:
-        ExportError: the file does not give what the module gives.
+        ExportError: the file does not give what the module gives, or its name cannot be one.
 
     """
-    model = _to_onnx(module, shape, outputs)
+    precision = request.precision
     card = replace(
         card,
-        accuracy=(*card.accuracy, compare(module, model, shape)),
+        name=make_stem(card.name, precision, request.name),
+        description=card.description + ("" if precision == "fp32" else f" In {precision}."),
         producer={"torch": str(torch.__version__)},
         licence_text=False,
     )
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        full, path = Path(scratch) / "full.onnx", Path(scratch) / "model.onnx"
+        _to_onnx(module, shape, outputs, full)
+        convert(full, path, precision, operators=(*DENSE, "Conv"))
+        exact, model = full.read_bytes(), path.read_bytes()
+    if request.verify:
+        figures = verify(module, exact, model, shape, request)
+        card = replace(card, accuracy=(*card.accuracy, *figures))
     return {f"{card.name}.onnx": model, f"{card.name}.json": make_manifest(card, model).encode()}
 
 
-def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str]) -> bytes:
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        warnings.catch_warnings(),
-        torch.no_grad(),
-    ):
-        path = Path(scratch) / "model.onnx"
-        # The tracing exporter is called out of date, but it alone writes opset 17, like the others.
-        warnings.simplefilter("ignore")
+def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str], path: Path) -> None:
+    # The tracing exporter is called out of date, but it alone writes opset 17, like the others.
+    with torch.no_grad():
         torch.onnx.export(
             module,
             (torch.zeros(2, *shape),),
@@ -121,4 +127,3 @@ def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str]) ->
             output_names=list(outputs),
             dynamic_axes={name: {0: "N"} for name in ("face", *outputs)},
         )
-        return path.read_bytes()

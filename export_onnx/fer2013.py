@@ -138,7 +138,7 @@ def export(request: Request) -> dict[str, bytes]:
         mapping={label: label for label in LABELS},
     )
     module = TenCrops(net).eval() if request.ten_crop else net
-    return make_files(module, card, (3, side, side), ["logits"])
+    return make_files(module, card, (3, side, side), ["logits"], request)
 
 
 def _check_classes(checkpoint: Checkpoint, layer: str) -> None:

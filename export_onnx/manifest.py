@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any, Literal
 
 import onnx
 
+from export_onnx.errors import ExportError
 from export_onnx.fetch import Member
 from export_onnx.graph import ONNX_VERSION
 
 MANIFEST_VERSION = 1
 
 Json = Mapping[str, Any]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,19 @@ class Card:
     accuracy: tuple[Figure, ...] = ()
     producer: Mapping[str, str] = field(default_factory=dict)
     licence_text: bool = True
+
+
+def make_stem(name: str, precision: Precision, wished: str | None = None) -> str:
+    """Return the stem of a model's files: what the user wished, else `name` and the precision.
+
+    Raises:
+        ExportError: what was wished cannot be a model's name.
+
+    """
+    stem = wished or (name if precision == "fp32" else f"{name}-{precision}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
+        raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
+    return stem
 
 
 def make_manifest(card: Card, model: bytes, parts: Mapping[str, bytes] | None = None) -> str:

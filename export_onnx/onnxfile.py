@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export_onnx.checkpoint import sha256
-from export_onnx.manifest import Json
-
-Precision = Literal["fp32", "fp16", "int8"]
+from export_onnx.manifest import Json, Precision
 
 # Protocol buffers end at 2 GiB; the graph itself needs a little of it.
 ONE_FILE_BYTES = 1_900_000_000
+DENSE = ("MatMul", "Gemm")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what the tool chain says of itself: its result is compared, not trusted."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def name_axes(path: Path) -> None:
@@ -27,24 +42,32 @@ def name_axes(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def convert(fp32: Path, path: Path, precision: Precision, limit: int = ONE_FILE_BYTES) -> None:
+def convert(
+    fp32: Path,
+    path: Path,
+    precision: Precision,
+    limit: int = ONE_FILE_BYTES,
+    operators: Sequence[str] = DENSE,
+) -> None:
     """Write the fp32 model as `path` in another precision; its weights go beside it if large.
 
-    fp16 keeps float32 inputs and outputs. int8 is dynamic: MatMul and Gemm with one uint8 scale
-    for each channel, which processors without VNNI run without overflow.
+    fp16 keeps float32 inputs and outputs. int8 is dynamic and unsigned, which processors
+    without VNNI run without overflow: MatMul and Gemm with one scale for each channel; Conv, if
+    wanted, with one for all.
 
     Args:
         fp32: the model; its external data, if any, lies beside it.
         path: NAME.onnx in an existing folder; external data becomes NAME.onnx.data.
         precision: fp32, fp16 or int8.
         limit: bytes of weights above which they go beside the model.
+        operators: what becomes int8.
 
     """
     if precision == "int8":
         quantize_dynamic(
             fp32,
             path,
-            op_types_to_quantize=["MatMul", "Gemm"],
+            op_types_to_quantize=list(operators),
             per_channel=True,
             weight_type=QuantType.QUInt8,
             use_external_data_format=_weights_bytes(fp32) > limit,

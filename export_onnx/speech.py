@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +30,8 @@ from export_onnx.errors import ExportError
 from export_onnx.fetch import Progress
 from export_onnx.heads import SpeechClassifier
 from export_onnx.labels import is_dimensional, native_labels, to_emotions
-from export_onnx.onnxfile import ONE_FILE_BYTES, Precision, convert, describe, name_axes
+from export_onnx.manifest import Precision, make_stem
+from export_onnx.onnxfile import ONE_FILE_BYTES, convert, describe, name_axes, quiet
 from export_onnx.speech_models import SpeechModel
 from export_onnx.verify import SAMPLE_RATE, Floats, Net, verify
 
@@ -131,16 +130,13 @@ def _read(
     if model.dimensional and not is_dimensional(labels):
         raise ExportError(f"the outputs are {', '.join(labels)}, not arousal, dominance, valence")
     mapping = None if is_dimensional(labels) else to_emotions(labels)
-    stem = wishes.name or _stem(checkpoint.name, wishes.precision)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
-        raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
+    stem = make_stem(_stem(checkpoint.name), wishes.precision, wishes.name)
     preprocess = _preprocess(network.config, extractor)
     return network, _Plan(stem, labels, mapping, preprocess, licence), f"{family}, {kind} head"
 
 
-def _stem(name: str, precision: Precision) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).strip("-._") or "speech"
-    return stem if precision == "fp32" else f"{stem}-{precision}"
+def _stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).strip("-._") or "speech"
 
 
 def _preprocess(network: Any, extractor: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -171,7 +167,7 @@ def _make(
     raw.parent.mkdir()
     with progress(f"Exporting {plan.name}"):
         _to_onnx(network, kind.partition(",")[0], raw)
-    with progress(f"Writing {plan.name} as {wishes.precision}"), _quiet():
+    with progress(f"Writing {plan.name} as {wishes.precision}"), quiet():
         convert(raw, path, wishes.precision, wishes.limit)
     figures = card.published(checkpoint)
     if wishes.verify:
@@ -218,20 +214,7 @@ def as_net(network: SpeechClassifier) -> Net:
 
 def _to_onnx(network: SpeechClassifier, family: str, path: Path) -> None:
     config = _ONNX_CONFIGS[family](network.config, task="audio-classification")
-    with _quiet():
+    with quiet():
         optimum_export(network, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
     network.eval()  # the exporter of torch may leave it in training mode
     name_axes(path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what the tool chain says of itself: its result is compared, not trusted."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -11,8 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export_onnx.errors import ExportError
-from export_onnx.manifest import Figure
-from export_onnx.onnxfile import Precision
+from export_onnx.manifest import Figure, Precision
 
 Floats = NDArray[np.float32]
 Net = Callable[[Floats], Floats]
