@@ -16,7 +16,13 @@ MODULES = {
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
-    ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
+    [
+        "streamer.config",
+        "streamer.preprocess",
+        "streamer.ring",
+        "streamer.sources",
+        "streamer.sources.demux",
+    ],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face"],
