@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from export_onnx.manifest import Precision
+if TYPE_CHECKING:  # the tool chain is slow to import
+    from export_onnx.onnxfile import Precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
@@ -16,18 +17,20 @@ from export_onnx.face_models import Request
 from export_onnx.face_verify import verify
 from export_onnx.fetch import Member, Package
 from export_onnx.graph import OPSET
-from export_onnx.manifest import Card, Source, make_manifest, make_stem
-from export_onnx.onnxfile import DENSE, convert, quiet
-from export_onnx.torch_file import find_state, read_file, read_object
+from export_onnx.manifest import Card, Source, check_name, make_manifest
+from export_onnx.onnxfile import DENSE, convert
+from export_onnx.quiet import quiet
+from export_onnx.torch_file import find_numbers, find_state, read_file, read_object
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file's weights by name, its name and its sha256 (hex)."""
+    """A file's weights by name, its name, its sha256 (hex), and the numbers beside the weights."""
 
     name: str
     sha256: str
     state: Mapping[str, Tensor]
+    numbers: Mapping[str, float]
 
     def source(self, project: str, licence: str, authors: str) -> Source:
         """Return the manifest's entry: the file is the user's own, of the project's making."""
@@ -45,8 +48,9 @@ def read_checkpoint(request: Request) -> Checkpoint:
     if request.source is None:
         raise ExportError(f"{request.model} is made from your checkpoint: name it with --source")
     name, data = request.source.name, read_file(request.source)
-    state = find_state(read_object(data, name), name)
-    return Checkpoint(name, hashlib.sha256(data).hexdigest(), state)
+    loaded = read_object(data, name)
+    state = find_state(loaded, name)
+    return Checkpoint(name, hashlib.sha256(data).hexdigest(), state, find_numbers(loaded))
 
 
 def load_exactly(module: nn.Module, checkpoint: Checkpoint, what: str) -> None:
@@ -96,11 +100,13 @@ def make_files(
 
     """
     precision = request.precision
+    ending = "" if precision == "fp32" else f"-{precision}"
+    check_name(name := request.name or card.name + ending)
     card = replace(
         card,
-        name=make_stem(card.name, precision, request.name),
+        name=name,
         description=card.description + ("" if precision == "fp32" else f" In {precision}."),
-        producer={"torch": str(torch.__version__)},
+        producer={"torch": str(torch.__version__), "onnxruntime": ort.__version__},
         licence_text=False,
     )
     with tempfile.TemporaryDirectory() as scratch, quiet():

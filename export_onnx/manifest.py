@@ -21,7 +21,6 @@ from export_onnx.graph import ONNX_VERSION
 MANIFEST_VERSION = 1
 
 Json = Mapping[str, Any]
-Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +94,10 @@ class Card:
     licence_text: bool = True
 
 
-def make_stem(name: str, precision: Precision, wished: str | None = None) -> str:
-    """Return the stem of a model's files: what the user wished, else `name` and the precision.
-
-    Raises:
-        ExportError: what was wished cannot be a model's name.
-
-    """
-    stem = wished or (name if precision == "fp32" else f"{name}-{precision}")
+def check_name(stem: str) -> None:
+    """Raise ExportError if a model's files cannot have this name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
         raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
-    return stem
 
 
 def make_manifest(card: Card, model: bytes, parts: Mapping[str, bytes] | None = None) -> str:

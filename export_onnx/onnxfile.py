@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export_onnx.checkpoint import sha256
-from export_onnx.manifest import Json, Precision
+from export_onnx.manifest import Json
+
+Precision = Literal["fp32", "fp16", "int8"]
 
 # Protocol buffers end at 2 GiB; the graph itself needs a little of it.
 ONE_FILE_BYTES = 1_900_000_000
 DENSE = ("MatMul", "Gemm")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what the tool chain says of itself: its result is compared, not trusted."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def name_axes(path: Path) -> None:
@@ -47,7 +33,7 @@ def convert(
     path: Path,
     precision: Precision,
     limit: int = ONE_FILE_BYTES,
-    operators: Sequence[str] = DENSE,
+    operators: tuple[str, ...] = DENSE,
 ) -> None:
     """Write the fp32 model as `path` in another precision; its weights go beside it if large.
 

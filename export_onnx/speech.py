@@ -30,8 +30,9 @@ from export_onnx.errors import ExportError
 from export_onnx.fetch import Progress
 from export_onnx.heads import SpeechClassifier
 from export_onnx.labels import is_dimensional, native_labels, to_emotions
-from export_onnx.manifest import Precision, make_stem
-from export_onnx.onnxfile import ONE_FILE_BYTES, convert, describe, name_axes, quiet
+from export_onnx.manifest import check_name
+from export_onnx.onnxfile import ONE_FILE_BYTES, Precision, convert, describe, name_axes
+from export_onnx.quiet import quiet
 from export_onnx.speech_models import SpeechModel
 from export_onnx.verify import SAMPLE_RATE, Floats, Net, verify
 
@@ -130,13 +131,15 @@ def _read(
     if model.dimensional and not is_dimensional(labels):
         raise ExportError(f"the outputs are {', '.join(labels)}, not arousal, dominance, valence")
     mapping = None if is_dimensional(labels) else to_emotions(labels)
-    stem = make_stem(_stem(checkpoint.name), wishes.precision, wishes.name)
+    stem = wishes.name or _stem(checkpoint.name, wishes.precision)
+    check_name(stem)
     preprocess = _preprocess(network.config, extractor)
     return network, _Plan(stem, labels, mapping, preprocess, licence), f"{family}, {kind} head"
 
 
-def _stem(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).strip("-._") or "speech"
+def _stem(name: str, precision: Precision) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).strip("-._") or "speech"
+    return stem if precision == "fp32" else f"{stem}-{precision}"
 
 
 def _preprocess(network: Any, extractor: Mapping[str, Any]) -> Mapping[str, Any]:

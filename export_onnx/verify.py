@@ -11,7 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export_onnx.errors import ExportError
-from export_onnx.manifest import Figure, Precision
+from export_onnx.manifest import Figure
+from export_onnx.onnxfile import Precision
 
 Floats = NDArray[np.float32]
 Net = Callable[[Floats], Floats]
