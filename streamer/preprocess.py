@@ -72,6 +72,13 @@ class VoiceActivity(Preprocess):
     sample_rate: Literal[16_000] = 16_000
 
 
+class Split(Preprocess):
+    """Of a part ``features``: samples from one vector to the next, and samples that each sees."""
+
+    hop: Annotated[int, Field(ge=1, le=16_000)]
+    field: Annotated[int, Field(ge=1, le=160_000)]
+
+
 class Speech(Preprocess):
     """Hz, what each window is made to have, and its shortest and best length in seconds."""
 
@@ -79,3 +86,4 @@ class Speech(Preprocess):
     normalise: Literal["none", "zero-mean-unit-variance"]
     min_window_s: Seconds
     best_window_s: Seconds | None = None
+    split: Split | None = None
