@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from streamer import preprocess
 from streamer.config import ModelsConfig
@@ -35,6 +35,17 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: object) -> object:
+        """No control characters: people see it in their terminals."""
+        texts = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            texts = [*value, *value.values()]
+        if not all(text.isprintable() for text in texts if isinstance(text, str)):
+            raise ValueError("holds characters that can't be printed")
+        return value
 
 
 class Tensor(_Part):

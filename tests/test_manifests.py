@@ -1,6 +1,7 @@
 """Whatever a manifest says: the model starts and runs, or one line says which entry is wrong."""
 
 import copy
+import io
 import json
 import re
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from streamer import catalog, models
 from streamer import config as configuration
-from streamer import models
 from streamer.face import FaceEmotion, FaceReader
 from streamer.resources import demo_clip, models_dir
 from streamer.ring import AudioRing
@@ -48,7 +50,10 @@ def start(manifest: dict[str, Any], folder: Path, image: Image) -> None:
     """Load a model with this manifest and run it once, as the program does."""
     (folder / "mine.json").write_text(json.dumps(manifest), encoding="utf-8")
     own = CONFIG.models.model_copy(update={"dir": str(folder)})
+    config = CONFIG.model_copy(update={"models": own})
     found, _ = models.find("mine", own)
+    for shown in (catalog.details("mine", config), catalog.listing(config)):
+        Console(file=io.StringIO()).print(shown)
     model = models.load("mine", found.task, own)
     sound = np.random.default_rng(1).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
     match found.task:
@@ -122,6 +127,16 @@ def test_wrong_value_is_refused_in_one_line(
     assert "mine.json" in line or manifest["name"] in line
 
 
+def test_brackets_are_shown_as_they_are(folder: Path, image: Image) -> None:
+    start(ORIGINAL[FACE] | {"name": "[/x]", "description": "[/bold] [red]"}, folder, image)
+    own = CONFIG.models.model_copy(update={"dir": str(folder)})
+    page = io.StringIO()
+    details = catalog.details("mine", CONFIG.model_copy(update={"models": own}))
+    Console(file=page).print(details)
+    assert "[/x]" in page.getvalue()
+    assert "[/bold] [red]" in page.getvalue()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_key_is_named(name: str, folder: Path, image: Image) -> None:
     for key in models.PREPROCESS[ORIGINAL[name]["task"]].model_fields:
@@ -149,6 +164,8 @@ CONTRADICTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "too few labels": (FACE, {"labels": ["happy", "sad"]}, "2 labels for [7] outputs"),
     "foreign voice activity": (FACE, {"task": "voice-activity"}, "preprocess"),
     "no temperature": (FACE, {"temperature": float("inf")}, "temperature"),
+    "escape codes": (FACE, {"description": "\x1b[31m"}, "can't be printed"),
+    "escape codes in labels": (FACE, {"labels": ["\a"]}, "can't be printed"),
     "text for a number": (FACE, {"bytes": "12"}, "bytes"),
 }
 
