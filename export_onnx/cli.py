@@ -87,25 +87,20 @@ def export(
     """Build `model` and write it, its licence's text where known, and its manifest to `out`."""
     try:
         if model in SPEECH_MODELS:
-            wanted = SPEECH_MODELS[model]
-            if ten_crop:
-                raise ExportError(f"{model} hears: --ten-crop is for faces")
-            if not (checkpoint := source or wanted.source):
-                raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
+            checkpoint = _checkpoint(model, source, ten_crop)
             from export_onnx.speech import Wishes, export_speech  # noqa: PLC0415 - torch is slow
 
             wishes = Wishes(
                 *(checkpoint, out, precision.value, verify),
                 *(accept_license, allow_disagreement, name),
             )
-            files = export_speech(wanted, wishes, _spinner)
+            files = export_speech(SPEECH_MODELS[model], wishes, _spinner)
         elif model in FACE_MODELS:
             file = Path(source) if source else None
             request = Request(
                 model, file, ten_crop, name, precision.value, verify, allow_disagreement
             )
-            with _spinner(f"exporting {model}"):
-                files = write_files(out, _face(request))
+            files = write_files(out, _face(request))
         else:
             own = source or name or ten_crop or precision is not Precision.FP32 or not verify
             files = write_files(out, _packaged(model, cache, changed=bool(own)))
@@ -116,11 +111,21 @@ def export(
     _report(files)
 
 
+def _checkpoint(model: str, source: str | None, ten_crop: bool) -> str:
+    """Return where a speech model's checkpoint is."""
+    if ten_crop:
+        raise ExportError(f"{model} hears: --ten-crop is for faces")
+    if not (found := source or SPEECH_MODELS[model].source):
+        raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
+    return found
+
+
 def _face(request: Request) -> dict[str, bytes]:
     """Return the files of a face model that is made from the user's checkpoint, by name."""
     # torch takes seconds to import: only what needs it waits for it.
-    made: dict[str, bytes] = import_module(FACE_MODELS[request.model].module).export(request)
-    return made
+    with _spinner(f"exporting {request.model}"):
+        made: dict[str, bytes] = import_module(FACE_MODELS[request.model].module).export(request)
+        return made
 
 
 def _packaged(model: str, cache: Path | None, *, changed: bool) -> dict[str, bytes]:
