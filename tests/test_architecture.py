@@ -18,16 +18,11 @@ IN_SOURCES = ["streamer.sources.demux", "streamer.sources.live"]
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", *IN_SOURCES],
-    ["streamer.evaluation", "streamer.evaluation.metrics"],
+    ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.evaluation.sessions"],
     ["streamer.evaluation.judge"],
     ["streamer.evaluation.figures", "streamer.evaluation.report"],
-    [
-        "streamer.models",
-        "streamer.segmenter",
-        "streamer.pairing",
-        "streamer.sources.file",
-    ],
+    ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.timeline", "streamer.concordance", "streamer.predictions"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face", "streamer.liveview", "streamer.resampling"],

@@ -193,6 +193,14 @@ def test_a_front_end_that_is_not_local_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
+def test_a_split_model_without_its_front_end_is_refused(tmp_path: Path) -> None:
+    manifest = export("aniemore", made.original(tmp_path / "voice"), tmp_path / "m", split=True)
+    (tmp_path / "m" / "voice-split.json").write_text(json.dumps(manifest | {"parts": []}))
+    chosen = [f"models.dir={tmp_path / 'm'}", "speech.emotion=voice-split"]
+    with pytest.raises(StreamerError, match="voice-split: .*no part 'features'"):
+        Models.load(configuration.load(settings=chosen))
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_split_in_other_precisions_replays(precision: str, tmp_path: Path) -> None:
     source = made.original(tmp_path / "voice")
