@@ -16,8 +16,10 @@ MODULES = {
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
-    ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
+    ["streamer.config", "streamer.ring", "streamer.sources"],
+    ["streamer.sources.demux", "streamer.sources.decode", "streamer.sources.capture"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
+    ["streamer.sources.camera"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face"],
     ["streamer.tables", "streamer.dashboard", "streamer.workers"],
