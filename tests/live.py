@@ -1,14 +1,20 @@
 """What live sources are tested with: sinks that wait, and servers on loopback that come and go."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import av
 import cv2
-from media import number_of, picture
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from media import chirp, number_of, picture
 
 from streamer import config as configuration
 from streamer.clock import monotonic
@@ -204,3 +210,75 @@ def mjpeg(**about: Any) -> Iterator[Mjpeg]:
             over.set()
             server.shutdown()
             thread.join()
+
+
+FPS, SOUND_HZ, AAC_FRAME = 25, 48_000, 1024
+
+
+class Encoded:
+    """Pictures that show their number, k / FPS s each, and a chirp of the same time, muxed.
+
+    The encoders hold nothing back, as those of live senders do.
+    """
+
+    def __init__(self, url: str, format_: str) -> None:
+        self.out = av.open(url, "w", format=format_)
+        options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+        video = self.out.add_stream("libx264", rate=FPS, options=options)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 128, 64, "yuv420p"
+        self._video = video
+        self._audio = self.out.add_stream("aac", rate=SOUND_HZ, layout="mono")
+        self._heard = 0
+
+    def write(self, number: int) -> None:
+        """The picture of ``number``, and the sound that is complete by its end."""
+        frame = VideoFrame.from_ndarray(picture(number % 256), format="gray")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts, frame.time_base = number, Fraction(1, FPS)
+        self.out.mux(self._video.encode(frame))
+        while (self._heard + AAC_FRAME) * FPS <= (number + 1) * SOUND_HZ:
+            samples = np.arange(self._heard, self._heard + AAC_FRAME)
+            wave = (0.5 * chirp(samples / SOUND_HZ)).astype(np.float32)
+            sound = AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            sound.pts, sound.rate = self._heard, SOUND_HZ
+            sound.time_base = Fraction(1, SOUND_HZ)
+            self.out.mux(self._audio.encode(sound))
+            self._heard += AAC_FRAME
+
+    def close(self) -> None:
+        self.out.mux(self._video.encode(None))
+        self.out.mux(self._audio.encode(None))
+        self.out.close()
+
+
+@contextmanager
+def sender(port: int, sent: dict[int, float] | None = None) -> Iterator[None]:
+    """Sends numbered pictures and the chirp as MPEG-TS by UDP, in real time, from zero on."""
+    over = threading.Event()
+    sent = {} if sent is None else sent
+
+    def body() -> None:
+        encoded = Encoded(f"udp://127.0.0.1:{port}?pkt_size=1316", "mpegts")
+        began, number = monotonic(), 0
+        while not over.wait(max(began + number / FPS - monotonic(), 0)):
+            sent[number] = monotonic()
+            encoded.write(number)
+            number += 1
+        encoded.close()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE_S)
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket(socket.AF_INET, kind) as asked:
+        asked.bind(("127.0.0.1", 0))
+        port: int = asked.getsockname()[1]
+        return port

@@ -19,7 +19,7 @@ LAYERS = [
     ["streamer.config", "streamer.ring", "streamer.sources"],
     ["streamer.sources.demux", "streamer.sources.decode", "streamer.sources.capture"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
-    ["streamer.sources.camera"],
+    ["streamer.sources.camera", "streamer.sources.network"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face"],
     ["streamer.tables", "streamer.dashboard", "streamer.workers"],

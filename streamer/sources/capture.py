@@ -29,7 +29,7 @@ GRACE_S = 0.25
 FIRST_RETRY_S = 0.25
 """After a loss: the first wait before the device is opened again; each further one doubles, s."""
 
-JOIN_S = 0.5
+JOIN_S = 0.3
 """How long the end waits for a thread that the device may hold, s."""
 
 RATE_S = 2.0
@@ -109,8 +109,8 @@ class Capture:
             if isinstance(item, StreamerError):
                 self._lose(str(item))
             elif item is not None:
+                self._return(now)
                 self._heard[type(item)] = now
-                self._return()
                 going = self._deliver(item, frames, audio)
             going = going and self._go_on(now, frames, audio)
             self._describe(now)
@@ -121,8 +121,8 @@ class Capture:
 
     def close(self) -> None:
         """Let the device go; may be called twice."""
-        self.leaving.set()
-        if self._thread.ident:
+        if not self.leaving.is_set() and self._thread.ident:
+            self.leaving.set()
             self._thread.join(JOIN_S)
 
     def _work(self) -> None:
@@ -192,9 +192,10 @@ class Capture:
             self._lost_since = max(self._heard.values())
             self._times.clear()
 
-    def _return(self) -> None:
+    def _return(self, now: float) -> None:
         if self._state.status == "lost":
-            self._lost_before = self._state.lost_s
+            self._lost_before += now - self._lost_since
+            self._state.lost_s = self._lost_before
             self._state.status = "running"
 
     def _describe(self, now: float) -> None:
