@@ -221,8 +221,8 @@ class Encoded:
     The encoders hold nothing back, as those of live senders do.
     """
 
-    def __init__(self, url: str, format_: str) -> None:
-        self.out = av.open(url, "w", format=format_)
+    def __init__(self, target: Any, format_: str) -> None:
+        self.out = av.open(target, "w", format=format_, options={"flush_packets": "1"})
         options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
         video = self.out.add_stream("libx264", rate=FPS, options=options)
         assert isinstance(video, av.VideoStream)

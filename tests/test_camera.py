@@ -1,5 +1,8 @@
 """Cameras that come and go: a real one over loopback by OpenCV, and scripted devices."""
 
+import csv
+import socket
+import threading
 from itertools import pairwise
 from pathlib import Path
 from queue import Queue
@@ -8,14 +11,15 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import pytest
-from live import PATIENCE_S, Sinks, ended, mjpeg, running, settings
-from media import picture
+import scripted
+from live import PATIENCE_S, Sinks, ended, free_port, mjpeg, running, settings
+from media import number_of, picture
 
 from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
 from streamer.sources import camera as module
 from streamer.sources.camera import Camera, cameras, check
-from streamer.types import Frame, Image, StreamerError
+from streamer.types import EMOTIONS, AudioSink, Frame, FrameSink, Image, SourceInfo, StreamerError
 
 
 class Device:
@@ -23,7 +27,7 @@ class Device:
 
     def __init__(self, granted: tuple[int, int, str, float] = (128, 64, "MJPG", 30.0)) -> None:
         self.feed: Queue[Image | Exception | None] = Queue()
-        self.there = True
+        self.there, self.backend = True, "ANY"
         self.opened = self.released = 0
         self.asked: list[tuple[int, float]] = []
         self._granted = granted
@@ -35,6 +39,9 @@ class Device:
 
     def isOpened(self) -> bool:  # noqa: N802
         return self.there
+
+    def getBackendName(self) -> str:  # noqa: N802
+        return self.backend
 
     def set(self, key: int, value: float) -> bool:
         self.asked.append((key, value))
@@ -294,6 +301,54 @@ def test_pictures_become_red_green_blue_and_are_scaled(device: Device) -> None:
     assert image.flags["C_CONTIGUOUS"]
 
 
+def jpeg(number: int) -> Image:
+    """What V4L2 gives for Motion JPEG when told not to convert."""
+    return np.asarray(cv2.imencode(".jpg", picture(number))[1], np.uint8).reshape(1, -1)
+
+
+def test_motion_jpeg_is_decoded_only_where_it_is_wanted(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *a: (decoded.append(1), decode(*a))[1])
+    device.backend = "V4L2"
+    device.feed.put(jpeg(0))
+    camera = Camera("0", LiveClock(), settings(), opener=device)
+    assert (cv2.CAP_PROP_CONVERT_RGB, 0) in device.asked
+    assert number_of(camera.first) == 0
+    frames: list[Frame] = []
+
+    class Keep(Sinks):
+        def put(self, frame: Frame) -> bool:
+            frames.append(frame)
+            return True
+
+    with running(camera, sinks := Keep()):
+        device.feed.put(jpeg(1))
+        device.feed.put(jpeg(2))
+        device.feed.put(jpeg(3)[:, :20])  # cut
+        sinks.until(lambda: len(frames) == 3)
+        device.feed.put(None)
+    ended(camera)
+    assert len(decoded) == 1
+    assert number_of(frames[1].load()) == 2
+    assert not frames[2].load().any()
+    assert len(decoded) == 3
+
+
+def test_a_backend_that_converts_all_the_same_is_taken_as_it_is(device: Device) -> None:
+    device.backend = "V4L2"
+    device.show(0)
+    device.show(1)
+    camera = Camera("0", LiveClock(), settings(), opener=device)
+    assert device.asked[-1] == (cv2.CAP_PROP_CONVERT_RGB, 1)
+    assert number_of(camera.first) == 1
+    device.feed.put(None)
+    camera.close()
+    ended(camera)
+
+
 def test_a_camera_that_is_not_there_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -315,10 +370,10 @@ def test_an_address_without_a_camera_is_one_clear_line(
     path: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with mjpeg() as server:
-        url = server.url.replace("video", path)
-        if path == "refused":
-            url = "http://127.0.0.1:9/video"
-        with pytest.raises(StreamerError, match=r"^camera http://.* can't be opened; "):
+        port = free_port(socket.SOCK_STREAM) if path == "refused" else server.port
+        url = f"http://me:secret@127.0.0.1:{port}/{path}"
+        shown = rf"^camera http://\*\*\*@127.0.0.1:{port}/{path} can't be opened; is the address "
+        with pytest.raises(StreamerError, match=shown):
             Camera(url, LiveClock(), settings())
     assert capfd.readouterr() == ("", "")
 
@@ -379,3 +434,60 @@ def test_check_takes_one_picture(device: Device) -> None:
     device.feed.put(np.zeros((64, 128, 3), np.uint8))
     device.feed.put(None)
     assert check("0", settings(), opener=device).endswith("black: is the lens covered?")
+
+
+class Alone:
+    """A session's source that is a camera and no more."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera, self.info = camera, SourceInfo("camera", has_video=True, has_audio=False)
+        self.problems: list[str] = []
+        self.close = camera.close
+
+    def run(self, frames: FrameSink, audio: AudioSink, stop: threading.Event) -> None:
+        self.camera.run(frames, stop)
+        audio.close()
+
+
+def test_a_loss_ends_the_row_by_a_gap_and_the_session_goes_on(
+    device: Device, tmp_path: Path
+) -> None:
+    faces = ("segmenter.policy=argmax", "segmenter.max_gap_s=0.2", "face.stale_s=0.3")
+    config = scripted.config(*faces, "live.stall_s=0.5", "live.retry_s=0.1")
+    clock, stop = LiveClock(), threading.Event()
+    device.feed.put(np.zeros((8, 8, 3), np.uint8))
+    camera = Camera("0", clock, config.live, opener=device)
+    made, tables = scripted.pipeline(tmp_path, Alone(camera), config, clock, stop)
+    made.face._reader = scripted.ScriptedReader()  # type: ignore[assignment]
+    rows = tmp_path / "video_intervals.csv"
+
+    def feel(emotion: str, seconds: float) -> None:
+        began = monotonic()
+        while monotonic() - began < seconds:
+            device.feed.put(np.full((8, 8, 3), EMOTIONS.index(emotion), np.uint8))
+            assert not stop.wait(0.05)
+
+    def direct() -> None:
+        feel("Happy", 1.0)
+        device.there = False
+        device.feed.put(None)
+        deadline = monotonic() + PATIENCE_S
+        while "gap" not in rows.read_text() and monotonic() < deadline:
+            assert not stop.wait(0.02)
+        device.there = True
+        feel("Sad", 1.0)
+        stop.set()
+
+    director = threading.Thread(target=direct)
+    director.start()
+    with tables:
+        made.run(lambda: None)
+    director.join()
+    device.feed.put(None)
+    ended(camera)
+    (happy, sad) = csv.DictReader(rows.read_text().splitlines())
+    assert (happy["emotion"], happy["closed_by"]) == ("Happy", "gap")
+    assert (sad["emotion"], sad["closed_by"]) == ("Sad", "stopped")
+    assert 0.5 < float(happy["end"]) - float(happy["start"]) < 2
+    assert float(sad["start"]) > float(happy["end"]) + 0.2
+    assert camera.state.losses == 1

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from live import FPS, Encoded, Seen, Sinks, ended, free_port, mjpeg, running, sender, settings
 from media import lag
+from rtmp import rtmp
 from rtsp import rtsp
 
 from streamer.clock import LiveClock, monotonic
 from streamer.sources import network as module
-from streamer.sources.network import Anchor, NetworkStream, masked
+from streamer.sources.capture import masked
+from streamer.sources.network import Anchor, NetworkStream
 from streamer.types import SAMPLE_RATE, StreamerError
 
 
@@ -118,6 +120,21 @@ def test_rtsp_stream_is_in_step_and_comes_back() -> None:
     assert stream.state.detail.startswith("128×64 h264, pcm_s16be 16 kHz, 2")
 
 
+def test_rtmp_stream_is_in_step() -> None:
+    sinks, clock = Sinks(), LiveClock()
+    with rtmp() as server:
+        url = f"rtmp://127.0.0.1:{server.port}/live/x"
+        stream = NetworkStream(url, clock, settings(stall_s=5))
+        assert (stream.info.has_video, stream.info.has_audio) == (True, True)
+        with running(stream, sinks, sinks.sound):
+            sinks.until(lambda: len(sinks.seen) >= 50)
+    ended(stream)
+    assert [b.number - a.number for a, b in pairwise(sinks.seen)] == [1] * (len(sinks.seen) - 1)
+    assert_ordered(sinks)
+    assert_in_step(sinks)
+    report("RTMP", clock, sinks.seen, server.sent)
+
+
 def test_mjpeg_server_is_read_by_arrival_and_connected_again() -> None:
     with mjpeg() as server:
         clock, sinks = LiveClock(), Sinks()
@@ -215,6 +232,16 @@ def test_refusals_are_one_clear_line_without_the_password(tmp_path: Path) -> Non
             assert reason in text
             assert "\n" not in text
             assert "secret" not in text or "@" not in url
+
+
+def test_an_address_where_nothing_comes_is_refused_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "OPEN_S", 0.3)
+    began = monotonic()
+    with pytest.raises(StreamerError, match=r"^udp://127\.0\.0\.1:\d+: no answer in time$"):
+        NetworkStream(f"udp://127.0.0.1:{free_port()}", LiveClock(), settings())
+    assert monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -160,7 +161,7 @@ class Capture:
             power = float(np.mean(np.square(item.pcm))) if len(item.pcm) else 0.0
             self._state.level = 10 * float(np.log10(power + 1e-10))
             return audio is None or audio.write(item)
-        self._times.append(item.t)
+        self._times.append(self._heard[Frame])
         if item.t <= self._newest or item.t < self._told:
             self._late += 1
             return True
@@ -202,7 +203,7 @@ class Capture:
         state = self._state
         state.dropped = self._overflowed + self._late + self.damaged
         times = self._times
-        while times and times[0] < self._clock.media(now) - RATE_S:
+        while times and times[0] < now - RATE_S:
             times.popleft()
         if state.status == "lost":
             state.detail = self._why
@@ -211,3 +212,16 @@ class Capture:
         if len(times) > 1 and times[-1] > times[0]:
             parts.append(f"{(len(times) - 1) / (times[-1] - times[0]):.3g}/s")
         state.detail = ", ".join(part for part in (*parts, self.note) if part)
+
+
+def masked(url: str) -> str:
+    """``url`` without what may be secret: user, password and query."""
+    if "://" not in url:
+        return url.rpartition("@")[2]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://…"
+    host = parts.netloc.rpartition("@")[2]
+    user = "***@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{user}{host}{parts.path}" + ("?…" if parts.query else "")

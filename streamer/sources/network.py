@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from threading import Event
-from urllib.parse import urlsplit
 
 import av
 import av.logging
@@ -21,7 +20,7 @@ from av.video.stream import VideoStream
 
 from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
-from streamer.sources.capture import Capture, Datum
+from streamer.sources.capture import Capture, Datum, masked
 from streamer.sources.decode import PLAYLISTS, Resampler, has_decoder, is_cover, loader, mono
 from streamer.types import (
     SAMPLE_RATE,
@@ -125,7 +124,6 @@ class NetworkStream:
         self.problems: list[str] = []
         self.info = SourceInfo(name, False, False)
         self._index = self._jumps = 0
-        self._last = -math.inf
         self._capture = Capture(self.state, clock, config, self._read, room=64)
         self._capture.begin(2 * OPEN_S + STORED_READ_S)
         self.state.detail = self._capture.format
@@ -163,7 +161,7 @@ class NetworkStream:
         }
         if self._is_live():
             # What comes while FFmpeg finds out what it is would be a delay for good.
-            options["fflags"] = "nobuffer"
+            options["fflags"] = "+nobuffer"
         reading = self._config.stall_s if self._is_live() else STORED_READ_S
         return av.open(
             self._url,
@@ -184,7 +182,7 @@ class NetworkStream:
         self._describe(container, videos[:1], sounds[:1])
         stamped = container.format.name not in UNSTAMPED
         anchor, resampler = Anchor(self._is_live()), Resampler(JITTER)
-        begun = not videos
+        begun, last = not videos, 0.0
         for packet in container.demux(streams):
             now = monotonic()
             stamp = packet.dts if packet.dts is not None else packet.pts
@@ -195,8 +193,9 @@ class NetworkStream:
             if is_video and not (begun := begun or packet.is_keyframe):
                 continue
             arrived = float(stamp * packet.time_base)
-            if not stamped:
-                anchor.offset = now - arrived
+            if not stamped:  # each a later one, also in a burst
+                last = max(now, last + 0.001)
+                anchor.offset = last - arrived
             elif self._capture.leaving.wait(anchor.wait_s(arrived, now)):
                 return
             for frame in self._frames(packet):
@@ -248,17 +247,6 @@ class NetworkStream:
         self._capture.format = ", ".join(parts)
         if not (self.info.has_video or self.info.has_audio):  # as the first connection shows it
             self.info = SourceInfo(self.state.name, bool(video), bool(audio), 0.0, None, about)
-
-
-def masked(url: str) -> str:
-    """``url`` without what may be secret: user, password and query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://…"
-    host = parts.netloc.rpartition("@")[2]
-    user = "***@" if "@" in parts.netloc else ""
-    return f"{parts.scheme}://{user}{host}{parts.path}" + ("?…" if parts.query else "")
 
 
 def _reason(error: FFmpegError | OSError) -> str:
