@@ -159,6 +159,7 @@ class Mjpeg:
     asked: list[str] = field(default_factory=list)
     number: int = 0
     frozen: bool = False
+    blank: bool = False
     port: int = 0
 
     @property
@@ -192,7 +193,8 @@ def mjpeg(**about: Any) -> Iterator[Mjpeg]:
 
         def show(self) -> None:
             camera.number = (camera.number + (not camera.frozen)) % 256
-            data = cv2.imencode(".jpg", picture(camera.number))[1].tobytes()
+            shown = picture(camera.number) * np.uint8(not camera.blank)
+            data = cv2.imencode(".jpg", shown)[1].tobytes()
             head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             camera.sent[camera.number] = monotonic()
             self.wfile.write(head.encode() + data + b"\r\n")

@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 import pytest
 from live import FPS, Encoded, Seen, Sinks, ended, free_port, mjpeg, running, sender, settings
-from media import lag
+from media import Audio, lag, make_clip
 from rtmp import rtmp
 from rtsp import rtsp
 
@@ -198,6 +198,21 @@ def test_hls_comes_in_bursts_and_is_handed_on_in_its_time(tmp_path: Path) -> Non
     waited = [s.at - (clock.origin + s.t) for s in sinks.seen]
     assert min(waited) > -0.1, "handed on before its time"
     assert sorted(waited)[len(waited) // 2] < 0.2
+
+
+def test_sound_alone_is_a_stream_too(tmp_path: Path) -> None:
+    make_clip(tmp_path / "radio.mp3", audio=Audio([(0, 9)], "libmp3lame", 44_100, format="s16p"))
+    sinks = Sinks()
+    with web(tmp_path) as address:
+        stream = NetworkStream(f"{address}/radio.mp3", LiveClock(), settings())
+        assert (stream.info.has_video, stream.info.has_audio) == (False, True)
+        with running(stream, sinks, sinks.sound):
+            sinks.until(lambda: len(sinks.chunks) > 40)
+    ended(stream)
+    assert_ordered(sinks)
+    assert all(b.start == a.start + len(a.pcm) for a, b in pairwise(sinks.chunks))
+    assert stream.state.losses == 0
+    assert sinks.seen == []
 
 
 @pytest.mark.parametrize("scheme", ["file:", "concat:", ""])

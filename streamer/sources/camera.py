@@ -27,6 +27,9 @@ BAD = 30
 BLACK = 8
 """A picture whose brightest part is darker than this, 0…255, shows nothing."""
 
+LOOK = 10
+"""Pictures taken for a check."""
+
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 """The sizes that a camera is tried with to see what it offers, px."""
 
@@ -92,12 +95,9 @@ class Camera:
         self.state = DeviceState(f"camera {masked(spec)}", "camera")
         self._capture = Capture(self.state, clock, config, self._read, room=8)
         try:
-            first = self._capture.begin(OPEN_S)
+            self._capture.begin(OPEN_S)
         except StreamerError as error:
             raise StreamerError(f"{error}; {_hint(spec)}") from None
-        assert isinstance(first, Frame)
-        self.first: Image = first.load()
-        """The first picture, for a check."""
         self.state.detail = self._capture.format
 
     def run(self, frames: FrameSink, stop: Event) -> None:
@@ -184,17 +184,44 @@ def cameras(
     return infos
 
 
-def check(spec: str, config: LiveConfig, opener: Opener = open_device) -> str:
-    """Take one picture; what it was ("1280×720 MJPG, first picture after 0.4 s").
+class _Look:
+    """A sink that takes LOOK pictures, so that the exposure has settled, and keeps the last."""
 
-    Raises StreamerError where there is none.
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.last: Frame | None = None
+
+    def put(self, frame: Frame) -> bool:
+        self.last = frame
+        self.times.append(frame.t)
+        return len(self.times) < LOOK
+
+    def advance(self, _t: float) -> bool:
+        return False  # it has stalled
+
+    def close(self, end: float | None = None) -> None:
+        """Nothing to close."""
+
+
+def check(spec: str, config: LiveConfig, opener: Opener = open_device) -> str:
+    """Look through a camera for a moment; what it gives, for people ("1280×720 MJPG, 29.9/s, first
+    picture after 0.4 s"). Raises StreamerError where it gives nothing.
     """
     began = monotonic()
     camera = Camera(spec, LiveClock(), config, opener=opener)
-    taken = monotonic() - began
-    camera.close()
-    dark = ", but it is black: is the lens covered?" if camera.first.max() < BLACK else ""
-    return f"{camera.state.detail}, first picture after {taken:.1f} s{dark}"
+    about, taken = camera.state.detail, monotonic() - began
+    look = _Look()
+    try:
+        camera.run(look, Event())
+    finally:
+        camera.close()
+    if len(look.times) > 1:
+        about += f", {(len(look.times) - 1) / (look.times[-1] - look.times[0]):.3g}/s"
+    if len(look.times) < LOOK:
+        about += ", but it stalled"
+    elif look.last and look.last.load().max() < BLACK:
+        about += ", but it is black: is the lens covered?"
+    return f"{about}, first picture after {taken:.1f} s"
 
 
 def _listed(sysfs: Path) -> list[tuple[str, str]]:

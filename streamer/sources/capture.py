@@ -73,8 +73,8 @@ class Capture:
         self._lost_since, self._lost_before, self._why = 0.0, 0.0, ""
         self._times: deque[float] = deque()
 
-    def begin(self, patience_s: float) -> Datum:
-        """Start reading; the first datum. Raises StreamerError if none comes in ``patience_s``."""
+    def begin(self, patience_s: float) -> None:
+        """Start, and wait for the first datum. Raises StreamerError if none comes in that time."""
         self._thread.start()
         try:
             first = self._queue.get(timeout=patience_s)
@@ -86,7 +86,6 @@ class Capture:
         if isinstance(first, StreamerError):
             self.close()
             raise self._failure or first
-        return first
 
     def run(self, frames: FrameSink, audio: AudioSink | None, stop: Event) -> None:
         """Hand on all that comes from now on, until ``stop``, then close the sinks.
