@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from media import chirp, number_of, picture
 
 from streamer import config as configuration
-from streamer.clock import monotonic
+from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
 from streamer.types import SAMPLE_RATE, AudioChunk, Frame
 
@@ -38,6 +38,16 @@ class Seen:
     index: int
     number: int
     at: float
+
+
+def report(what: str, clock: LiveClock, shown: list[Seen], sent: dict[int, float]) -> None:
+    """Hold, and print, how long after they were sent pictures are stamped and handed over."""
+    stamped = [clock.origin + s.t - sent[s.number] for s in shown]
+    handed = [s.at - sent[s.number] for s in shown]
+    for name, values in (("stamped", stamped), ("handed over", handed)):
+        p50, p95 = np.percentile(values, [50, 95]) * 1000
+        print(f"{what}: sent to {name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
+        assert -20 < p50 < 250
 
 
 class Sinks:
@@ -160,6 +170,7 @@ class Mjpeg:
     number: int = 0
     frozen: bool = False
     blank: bool = False
+    size: tuple[int, int] = (128, 64)
     port: int = 0
 
     @property
@@ -193,7 +204,7 @@ def mjpeg(**about: Any) -> Iterator[Mjpeg]:
 
         def show(self) -> None:
             camera.number = (camera.number + (not camera.frozen)) % 256
-            shown = picture(camera.number) * np.uint8(not camera.blank)
+            shown = picture(camera.number, camera.size) * np.uint8(not camera.blank)
             data = cv2.imencode(".jpg", shown)[1].tobytes()
             head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             camera.sent[camera.number] = monotonic()

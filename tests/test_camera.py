@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import scripted
-from live import PATIENCE_S, Sinks, ended, free_port, mjpeg, running, settings
+from live import PATIENCE_S, Sinks, ended, free_port, mjpeg, report, running, settings
 from media import number_of, picture
 
 from streamer.clock import LiveClock, monotonic
@@ -93,7 +93,7 @@ def device() -> Device:
 
 
 def test_real_camera_gives_pictures_in_order_at_the_time_of_their_capture() -> None:
-    with mjpeg() as server:
+    with mjpeg(size=(1280, 720)) as server:
         clock, sinks = LiveClock(), Sinks()
         camera = Camera(server.url, clock, settings(stall_s=5))
         with running(camera, sinks):
@@ -105,13 +105,8 @@ def test_real_camera_gives_pictures_in_order_at_the_time_of_their_capture() -> N
     assert [b.number - a.number for a, b in pairwise(shown)] == [1] * (len(shown) - 1)
     assert [b.index - a.index for a, b in pairwise(shown)] == [1] * (len(shown) - 1)
     assert all(b.t > a.t for a, b in pairwise(shown))
-    late = sorted(clock.origin + s.t - sent[s.number] for s in shown)
-    handed = sorted(s.at - sent[s.number] for s in shown)
-    print(f"\nsent to stamped, ms: {[round(late[k * 59 // 100] * 1e3, 1) for k in (50, 95)]}")
-    print(f"sent to handed over, ms: {[round(handed[k * 59 // 100] * 1e3, 1) for k in (50, 95)]}")
-    assert late[0] >= -0.001
-    assert late[30] < 0.1
-    assert detail.startswith("128×64 MJPG, ")
+    report("HTTP MJPEG 1280×720 by OpenCV", clock, shown, sent)
+    assert detail.startswith("1280×720 MJPG, ")
     assert 15 < float(detail.split(", ")[1].removesuffix("/s")) < 45
     assert camera.state.status == "ended"
     assert (camera.state.losses, camera.state.dropped) == (0, 0)
@@ -160,7 +155,7 @@ def test_time_goes_on_without_pictures_and_a_loss_is_counted(device: Device) -> 
         device.feed.put(None)
     ended(camera)
     quiet = sinks.happened("nothing seen")
-    assert all(0.1 <= b - a < 2 for a, b in pairwise(quiet[:3]))
+    assert all(0.099 < b - a < 2 for a, b in pairwise(quiet[:3]))
     assert [s.number for s in sinks.seen] == [1, 2]
     times = [t for _, t in sinks.order]
     assert times == sorted(times)

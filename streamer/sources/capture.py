@@ -161,7 +161,7 @@ class Capture:
             self._state.level = 10 * float(np.log10(power + 1e-10))
             return audio is None or audio.write(item)
         self._times.append(self._heard[Frame])
-        if item.t <= self._newest or item.t < self._told:
+        if item.t <= self._newest or item.t < self._told:  # a ring takes no step back
             self._late += 1
             return True
         self._newest = item.t
@@ -175,8 +175,7 @@ class Capture:
         lost = self._state.status == "lost"
         if lost:
             self._state.lost_s = self._lost_before + now - self._lost_since
-        t = self._clock.media(now) - GRACE_S
-        going = True
+        t, going = round(self._clock.media(now) - GRACE_S, 3), True
         due = max(self._told + TICK_S, self._newest)  # not for each chunk of sound
         if (lost or now - self._heard[Frame] > stall) and t >= due:
             self._told = t
@@ -190,6 +189,7 @@ class Capture:
         if self._state.status != "lost":
             self._state.status, self._state.losses = "lost", self._state.losses + 1
             self._lost_since = max(self._heard.values())
+            self._state.level = None
             self._times.clear()
 
     def _return(self, now: float) -> None:
