@@ -15,8 +15,17 @@ MODULES = {
 
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
-    ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
+    [
+        "streamer",
+        "streamer.types",
+        "streamer.resources",
+        "streamer.clock",
+        "streamer.latency",
+        "streamer.drift",
+    ],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
+    ["streamer.sources.portaudio"],
+    ["streamer.sources.microphone"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face"],

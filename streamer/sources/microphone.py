@@ -1,0 +1,346 @@
+"""A microphone: PortAudio's callback copies, this source's own thread does everything else."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from streamer.clock import LiveClock, monotonic
+from streamer.config import LiveConfig
+from streamer.drift import ClockFit, Steering
+from streamer.sources.portaudio import (
+    CONTINUE,
+    INPUT_OVERFLOW,
+    Device,
+    Input,
+    PortAudio,
+    System,
+    find,
+)
+from streamer.types import (
+    SAMPLE_RATE,
+    AudioChunk,
+    AudioSink,
+    DeviceState,
+    Floats,
+    StreamerError,
+)
+
+BLOCKS_HZ = 50
+"""Callbacks a second."""
+BLOCKS = 200
+"""What the capture ring holds: 4 s."""
+DRAIN_S = 0.02
+TICK_S = 0.1
+"""How often silence goes on while the device is away, s."""
+WARM_S = 0.5
+"""Stamps that are collected before the first sample is given its place, s."""
+RETRY_S = 0.5
+"""The first wait before a lost device is tried again; it doubles, up to live.retry_s."""
+SHORT = SAMPLE_RATE // 10
+"""A hole up to this long is silent samples, as readers of files take it for a jitter of stamps."""
+MILLISECOND = SAMPLE_RATE // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one callback brought: mono float32 (n,), the device's sample count at its end, and when
+    it came (monotonic, s). ``lost``: sound is missing before it.
+    """
+
+    pcm: Floats
+    count: int
+    at: float
+    lost: bool
+
+
+class CaptureRing:
+    """Between PortAudio's callback and one reader, without locks: one writes rows and then their
+    number, the other reads the number and then the rows. Everything is allocated beforehand.
+    """
+
+    def __init__(self, frames: int, channels: int) -> None:
+        self._pcm = np.zeros((BLOCKS, frames * channels), np.float32)
+        self._bytes = self._pcm.view(np.uint8)
+        self._channels = channels
+        self._frames = np.zeros(BLOCKS, np.int64)
+        self._stamps = np.zeros(BLOCKS, np.float64)
+        self._flags = np.zeros(BLOCKS, np.int64)
+        self._written = self._taken = self._count = 0
+
+    def callback(self, data: bytes, frames: int, _times: object, flags: int) -> tuple[None, int]:
+        """PortAudio's thread: copy the block and its stamp, nothing more."""
+        row = self._written % BLOCKS
+        self._stamps[row] = monotonic()
+        self._bytes[row, : len(data)] = np.frombuffer(data, np.uint8)
+        self._frames[row] = frames
+        self._flags[row] = flags
+        self._written += 1  # last: now the reader may have it
+        return None, CONTINUE
+
+    def take(self) -> Iterator[Block]:
+        """The blocks that came since the last call. A reader that is half a ring late jumps."""
+        written = self._written
+        lost = written - self._taken > BLOCKS // 2
+        if lost:
+            self._taken = written - 1
+        while self._taken < written:
+            row = self._taken % BLOCKS
+            frames = int(self._frames[row])
+            self._count += frames
+            pcm = self._pcm[row, : frames * self._channels].reshape(-1, self._channels)
+            yield Block(
+                pcm.mean(axis=1, dtype=np.float32),
+                self._count,
+                float(self._stamps[row]),
+                lost or bool(self._flags[row] & INPUT_OVERFLOW),
+            )
+            lost = False
+            self._taken += 1
+
+
+class Placer:
+    """Puts a device's blocks at their media time: any rate to 16 kHz, in step with the clock.
+
+    Sound goes on without a seam until something is missing; what then lies between is silence.
+    """
+
+    def __init__(self, clock: LiveClock, sink: AudioSink) -> None:
+        self._clock, self._sink = clock, sink
+        self.end = 0
+        """One after the last sample that was written or passed over."""
+        self.silent = 0
+        """Samples that were passed over since the first sound."""
+        self.breaks = 0
+        """How often something was missing while the device ran."""
+        self.wanted = True
+        """Whether the sink still takes sound."""
+        self._sounded = False
+        self._steering: Steering | None = None
+        self.open(SAMPLE_RATE)
+
+    def open(self, rate: int) -> None:
+        """A device with ``rate`` samples a second begins."""
+        self.cut()
+        self._rate = rate
+        self._fit = ClockFit(rate)
+
+    @property
+    def drift(self) -> tuple[float, float] | None:
+        """The device's clock against the monotonic one, ppm, and the error that is left, ms."""
+        steering = self._steering
+        return (self._fit.ppm, 1e3 * steering.error_s) if steering else None
+
+    def add(self, block: Block) -> None:
+        """Take the next block."""
+        if block.lost:
+            self.cut()
+            self._fit.restart()
+            self.breaks += 1
+        stepped = self._fit.add(block.count, block.at)
+        if self._steering is None:
+            self._held.append(block.pcm)
+            pcm = np.concatenate(self._held)
+            if len(pcm) >= WARM_S * self._rate:
+                self._anchor(block.count, pcm)
+            return
+        ratio = None if stepped else self._steering.ratio(block.count, len(block.pcm))
+        if ratio is None:
+            self.cut()
+            self.breaks += 1
+            self._anchor(block.count, block.pcm)
+        else:
+            self._stretch(block.pcm, ratio)
+
+    def cut(self) -> None:
+        """What comes next does not follow on this: write what is still on its way."""
+        if self._steering:
+            self._write(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        self._steering = None
+        self._held: list[Floats] = []
+
+    def pass_over(self, sample: int) -> None:
+        """There is no sound before ``sample``."""
+        hole = sample - self.end
+        if hole <= 0:
+            return
+        if hole <= SHORT:
+            self._write(np.zeros(hole, np.float32))
+        else:
+            self.wanted &= self._sink.advance(sample)
+            self.end = sample
+        self.silent += hole if self._sounded else 0
+
+    def _anchor(self, count: int, pcm: Floats) -> None:
+        """Begin with the sound that ends with the device's ``count``-th sample."""
+        self._held = []
+        steering = Steering(self._fit, self._clock.origin, SAMPLE_RATE)
+        overlap = (self.end - steering.place(count - len(pcm))) / SAMPLE_RATE
+        pcm = pcm[math.ceil(max(overlap, 0) * self._fit.rate) :]
+        if not len(pcm):
+            return
+        start = steering.place(count - len(pcm))
+        # Recordings stamp in milliseconds: after a hole that a replay sees as one, begin on such.
+        step = MILLISECOND if start - self.end > SHORT else 1
+        first = max(round(start / step) * step, self.end)
+        self.pass_over(first)
+        steering.position = first
+        ratio = steering.ratio(count, len(pcm))
+        assert ratio is not None  # it stands where it belongs
+        self._steering, self._sounded = steering, True
+        self._resampler = _resampler(self._rate)
+        self._stretch(pcm, ratio)
+
+    def _stretch(self, pcm: Floats, ratio: float) -> None:
+        self._resampler.set_io_ratio(ratio, 1.0)
+        self._write(np.clip(self._resampler.resample_chunk(pcm), -1, 1))
+
+    def _write(self, pcm: Floats) -> None:
+        if len(pcm):
+            self.wanted &= self._sink.write(AudioChunk(self.end, pcm))
+            self.end += len(pcm)
+
+
+def _resampler(rate: int) -> Any:
+    import soxr  # noqa: PLC0415, an extra: only who records needs it
+
+    # Variable rate; it must know the largest ratio beforehand.
+    return soxr.ResampleStream(1.02 * rate, SAMPLE_RATE, 1, "float32", vr=True)
+
+
+class Microphone:
+    """One microphone: "default", an index or a part of its name. ``run`` has its own thread.
+
+    It is opened at once: raises StreamerError where there is none such, or it is taken. Lost later
+    on, it is opened again as soon as it is back; until then time goes on in silence.
+    """
+
+    def __init__(
+        self,
+        spec: str | int,
+        clock: LiveClock,
+        config: LiveConfig,
+        system: Callable[[], System] = PortAudio,
+    ) -> None:
+        self._spec, self._clock, self._config, self._make = spec, clock, config, system
+        self.state = DeviceState(str(spec), "microphone")
+        self._system: System | None = None
+        self._input: Input | None = None
+        self._power = 0.0
+        self._wait = RETRY_S
+        self._open()
+        if spec != "default":  # an index may be another one's the next time
+            self._spec = self.state.name.partition(" (hw:")[0]
+
+    def run(self, audio: AudioSink, stop: Event) -> None:
+        """Write sound at its media time until ``stop`` or until nobody wants more; close the sink.
+
+        Where there is no sound for a while, the sink is told so.
+        """
+        placer = Placer(self._clock, audio)
+        try:
+            while not stop.is_set() and placer.wanted:
+                if self._input is not None:
+                    self._listen(self._input, placer, stop)
+                else:
+                    self._recover(placer, stop)
+        finally:
+            self.state.status = "ended"
+            self.close()
+            placer.cut()
+            audio.close()
+
+    def close(self) -> None:
+        """Release the microphone; may be called twice."""
+        device, self._input = self._input, None
+        system, self._system = self._system, None
+        if device is not None:
+            device.close()
+        if system is not None:
+            system.close()
+
+    def _open(self) -> None:
+        self._system = self._make()
+        try:
+            self._input = self._open_any(self._system, self._find(self._system.devices()))
+        except BaseException:
+            self.close()
+            raise
+
+    def _find(self, devices: list[Device]) -> Device:
+        same = [d for d in devices if d.name == self.state.name and self._spec != "default"]
+        return same[0] if same else find(self._spec, devices)
+
+    def _open_any(self, system: System, device: Device) -> Input:
+        """Open it at the rate and with the channels that it takes."""
+        refusals = []
+        for rate in dict.fromkeys((device.rate_hz, 48_000, 44_100, SAMPLE_RATE)):
+            for channels in dict.fromkeys((min(device.channels, 2), 1, device.channels)):
+                frames = rate // BLOCKS_HZ
+                self._ring, self._rate = CaptureRing(frames, channels), rate
+                try:
+                    opened = system.open(device, rate, channels, frames, self._ring.callback)
+                except StreamerError as error:
+                    refusals.append(error)
+                    continue
+                self.state.name = device.name
+                self.state.detail = f"{rate / 1000:g} kHz, {channels} ch, {device.api}"
+                return opened
+        raise refusals[0]
+
+    def _listen(self, device: Input, placer: Placer, stop: Event) -> None:
+        """Until ``stop``, or until the device is lost."""
+        placer.open(self._rate)
+        last = monotonic()
+        with suppress(StreamerError):  # then it is not active either
+            device.start()
+        stopped = False
+        while not stopped and placer.wanted:
+            stopped = stop.wait(DRAIN_S)
+            for block in self._ring.take():
+                slept = block.at - last > self._config.stall_s
+                if slept:
+                    self.state.losses += 1
+                last = block.at
+                placer.add(replace(block, lost=True) if slept and not block.lost else block)
+                self._show(block, placer)
+            stalled = monotonic() - last > self._config.stall_s
+            if not stopped and (stalled or not device.active):
+                self.close()
+                return
+
+    def _show(self, block: Block, placer: Placer) -> None:
+        state = self.state
+        self._power += 0.1 * (float(np.square(block.pcm).mean()) - self._power)
+        state.status, state.level = "running", _decibels(self._power)
+        self._wait = RETRY_S
+        if (drift := placer.drift) is not None:
+            state.drift_ppm, state.drift_ms = drift
+        state.dropped, state.lost_s = placer.breaks, placer.silent / SAMPLE_RATE
+
+    def _recover(self, placer: Placer, stop: Event) -> None:
+        """Until ``stop``, or until the device is there again; meanwhile time goes on in silence."""
+        state = self.state
+        if state.status != "lost":
+            state.status, state.level = "lost", None
+            state.losses += 1
+        placer.cut()
+        due = monotonic() + self._wait
+        while self._input is None and placer.wanted and not stop.wait(TICK_S):
+            now = int(self._clock.media(monotonic()) * SAMPLE_RATE)
+            placer.pass_over(now // MILLISECOND * MILLISECOND)
+            state.lost_s = placer.silent / SAMPLE_RATE
+            if monotonic() >= due:
+                with suppress(StreamerError):
+                    self._open()
+                self._wait = min(2 * self._wait, self._config.retry_s)
+                due = monotonic() + self._wait
+
+
+def _decibels(power: float) -> float:
+    """dBFS, of a full square wave 0."""
+    return 10 * math.log10(max(power, 1e-10))
