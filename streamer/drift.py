@@ -8,7 +8,7 @@ NEAR = 6
 """The last minute's buckets tell where the line lies, all of them how steep it is."""
 LATE_S, LATE_BLOCKS = 2.0, 100
 STEP_S = 0.03
-"""Stamps that stay so much later than usual mean another line, s."""
+"""Stamps that stay later than usual by so much, or come as much earlier, mean another line, s."""
 MOST = 1e-3
 """No working sound clock is further off than this share: twice the worst that are sold."""
 SLIP_S = 0.1
@@ -39,6 +39,7 @@ class ClockFit:
         self._past: list[Point] = []
         self._bucket = -1
         self._best = self._least = (0.0, np.inf)
+        self._floor = np.inf  # below which no stamp of the last minute's full buckets lies
         self._level = 0.0
         self._usual = 0.0  # how late the stamps are on average, s
         self._stamps = 0
@@ -66,9 +67,9 @@ class ClockFit:
         """
         nominal = count / self._rate
         point = (nominal, at - nominal)
-        above = self._height(point) - self._level
-        early = bool(self._past) and above < -STEP_S
-        stepped = early or (self._stamps > 0 and self._is_late(point, above))
+        height, far = self._height(point), STEP_S + self._usual
+        early = bool(self._past) and height < self._floor - far
+        stepped = early or (self._stamps > 0 and self._is_late(point, height > self._level + far))
         if stepped:
             least = point if early else self._least
             self.restart()
@@ -86,17 +87,18 @@ class ClockFit:
             if self._bucket >= 0:
                 self._past = [*self._past[1 - BUCKETS :], self._best]
                 self._slope = _slope(self._past, self._slope)
+                self._floor = min(map(self._height, self._past[-NEAR:]))
             self._bucket, self._best = bucket, point
         elif self._height(point) < self._height(self._best):
             self._best = point
-        self._level = min(map(self._height, [*self._past[-NEAR:], self._best]))
+        self._level = min(self._floor, self._height(self._best))
         self._stamps += 1
         share = max(1 / self._stamps, 1 / (5 * LATE_BLOCKS))
         self._usual += share * (self._height(point) - self._level - self._usual)
 
-    def _is_late(self, point: Point, above: float) -> bool:
+    def _is_late(self, point: Point, now: bool) -> bool:
         """Whether the stamps have been late for so long that it can't be chance."""
-        if above < STEP_S + self._usual:
+        if not now:
             self._late = 0
             return False
         self._late += 1

@@ -24,7 +24,7 @@ LAYERS = [
         "streamer.drift",
     ],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
-    ["streamer.sources.portaudio"],
+    ["streamer.sources.portaudio", "streamer.sources.placer"],
     ["streamer.sources.microphone"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
