@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -168,11 +167,11 @@ class Microphone:
         while not stopped and placer.wanted:
             stopped = stop.wait(DRAIN_S)
             for block in self._ring.take():
-                slept = block.at - last > self._config.stall_s
-                if slept:
+                if block.at - last > self._config.stall_s:  # the machine slept
+                    placer.interrupt()
                     self.state.losses += 1
                 last = block.at
-                placer.add(replace(block, lost=True) if slept and not block.lost else block)
+                placer.add(block)
                 self._show(block, placer)
             stalled = monotonic() - last > self._config.stall_s
             if not stopped and (stalled or not device.active):
@@ -191,9 +190,8 @@ class Microphone:
     def _recover(self, placer: Placer, stop: Event) -> None:
         """Until ``stop``, or until the device is there again; meanwhile time goes on in silence."""
         state = self.state
-        if state.status != "lost":
-            state.status, state.level = "lost", None
-            state.losses += 1
+        state.losses += state.status == "running"
+        state.status, state.level = "lost", None
         placer.cut()
         due = monotonic() + self._wait
         while self._input is None and placer.wanted and not stop.wait(TICK_S):

@@ -47,6 +47,9 @@ class Placer:
         """Whether the sink still takes sound."""
         self._sounded = False
         self._steering: Steering | None = None
+        self._held: list[Floats] = []
+        """The beginning of a stretch, until its stamps tell its place well enough."""
+        self._held_to = 0
         self.open(SAMPLE_RATE)
 
     def open(self, rate: int) -> None:
@@ -64,15 +67,14 @@ class Placer:
     def add(self, block: Block) -> None:
         """Take the next block."""
         if block.lost:
-            self.cut()
-            self._fit.restart()
+            self.interrupt()
             self.breaks += 1
         stepped = self._fit.add(block.count, block.at)
         if self._steering is None:
             self._held.append(block.pcm)
-            pcm = np.concatenate(self._held)
-            if len(pcm) >= WARM_S * self._rate:
-                self._anchor(block.count, pcm)
+            self._held_to = block.count
+            if sum(map(len, self._held)) >= WARM_S * self._rate:
+                self._anchor(block.count, np.concatenate(self._held))
             return
         ratio = None if stepped else self._steering.ratio(block.count, len(block.pcm))
         if ratio is None:
@@ -82,12 +84,18 @@ class Placer:
         else:
             self._stretch(block.pcm, ratio)
 
+    def interrupt(self) -> None:
+        """The device goes on, but sound is missing before the next block."""
+        self.cut()
+        self._fit.restart()
+
     def cut(self) -> None:
         """What comes next does not follow on this: write what is still on its way."""
+        if self._held:
+            self._anchor(self._held_to, np.concatenate(self._held))
         if self._steering:
             self._write(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         self._steering = None
-        self._held: list[Floats] = []
 
     def pass_over(self, sample: int) -> None:
         """There is no sound before ``sample``."""

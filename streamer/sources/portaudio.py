@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
 
 from streamer.types import StreamerError
 
@@ -60,20 +61,19 @@ class System(Protocol):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: ALSA and JACK print a hundred lines where no device is.
+def quiet() -> Iterator[TextIO]:
+    """Send file descriptor 2 nowhere: ALSA and JACK print a hundred lines where no device is, and
+    PortAudio some when one dies.
 
-    It is the whole process's: what must be seen meanwhile needs a descriptor of its own.
+    It is the whole process's: what must be seen meanwhile is written to the file that this yields.
     """
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(nowhere)
-        os.close(saved)
+    with os.fdopen(os.dup(2), "w") as screen, Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield screen
+        finally:
+            screen.flush()
+            os.dup2(screen.fileno(), 2)
 
 
 class PortAudio:
