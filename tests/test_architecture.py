@@ -26,6 +26,7 @@ LAYERS = [
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
     ["streamer.sources.portaudio", "streamer.sources.placer"],
     ["streamer.sources.microphone"],
+    ["streamer.devices"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face"],
