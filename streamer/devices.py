@@ -62,7 +62,7 @@ def show(console: Console, system: Callable[[], System] = PortAudio) -> None:
     try:
         devices = microphones(system)
     except StreamerError as error:
-        console.print(Text(str(error)))
+        console.print(Text(str(error)), soft_wrap=True)
         return
     if devices:
         console.print(microphone_table(devices))

@@ -32,6 +32,7 @@ class ClockFit:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._slope = 0.0
+        self._rests_on = 2
         self.restart()
 
     def restart(self) -> None:
@@ -86,7 +87,10 @@ class ClockFit:
         if bucket != self._bucket:
             if self._bucket >= 0:
                 self._past = [*self._past[1 - BUCKETS :], self._best]
-                self._slope = _slope(self._past, self._slope)
+                # After a restart the slope that was known is better than that of a few buckets.
+                if len(self._past) >= self._rests_on:
+                    self._slope = _slope(self._past)
+                    self._rests_on = min(len(self._past), BUCKETS // 4)
                 self._floor = min(map(self._height, self._past[-NEAR:]))
             self._bucket, self._best = bucket, point
         elif self._height(point) < self._height(self._best):
@@ -110,10 +114,8 @@ class ClockFit:
         return self._late >= LATE_BLOCKS and point[0] - self._late_from >= LATE_S
 
 
-def _slope(points: list[Point], known: float) -> float:
-    """Theil–Sen's: the median slope of all pairs; ``known`` where there is none."""
-    if len(points) < 2:
-        return known
+def _slope(points: list[Point]) -> float:
+    """Theil–Sen's: the median slope of all pairs."""
     x, y = np.array(points).T
     first, second = np.triu_indices(len(x), 1)
     slope = float(np.median((y[second] - y[first]) / (x[second] - x[first])))

@@ -37,10 +37,10 @@ def test_without_microphones_one_line_says_so() -> None:
     assert printed(lambda console: show(console, Room(until=1).system)).count("\n") == 1
 
     def missing() -> object:
-        raise StreamerError("PyAudio is not there: install it")
+        raise StreamerError("PyAudio is not there: " + 20 * "install it ")
 
     text = printed(lambda console: show(console, missing))  # type: ignore[arg-type]
-    assert text == "PyAudio is not there: install it\n"
+    assert text == "PyAudio is not there: " + 20 * "install it " + "\n"
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,9 @@ def late_now_and_then(t: float) -> float:
     return max(0.2 - t % 2.0, 0.0) + 0.003 * abs(math.sin(1000 * t))
 
 
-@pytest.mark.parametrize("ppm", [-500, 500])
-def test_minutes_with_drift_jitter_and_bursts_of_losses(ppm: float) -> None:
+def test_minutes_with_drift_jitter_and_bursts_of_losses() -> None:
     losses = {10.3: (0.4, True), 30.0: (0.15, True), 50.1: (1.0, False), 70.2: (0.06, True)}
-    room = Room(Mic(ppm=ppm, lateness=late_now_and_then, losses=losses), until=100)
+    room = Room(Mic(ppm=-500, lateness=late_now_and_then, losses=losses), until=100)
     tape, mic = record(room)
     for t, error in errors(tape, 0.25, 99.5):
         if not any(at - 0.5 < t < at + length + 3.5 for at, (length, _) in losses.items()):
@@ -97,7 +96,7 @@ def test_minutes_with_drift_jitter_and_bursts_of_losses(ppm: float) -> None:
     assert worst(tape, 95, 99) < 0.005
     assert mic.state.dropped == len(losses)
     assert mic.state.lost_s == pytest.approx(sum(length for length, _ in losses.values()), abs=0.05)
-    assert mic.state.drift_ppm == pytest.approx(ppm, abs=30)
+    assert mic.state.drift_ppm == pytest.approx(-500, abs=30)
     assert abs(mic.state.drift_ms or 99) < 5
 
 
@@ -323,3 +322,10 @@ def test_a_reader_that_is_much_too_late_loses_sound_and_says_so() -> None:
     ring.callback(np.full(4, 7, np.float32).tobytes(), 4, {}, 0)
     (block,) = ring.take()
     assert not block.lost
+
+
+def test_what_is_not_a_number_is_silence() -> None:
+    ring = CaptureRing(4, 1)
+    ring.callback(np.array([0.5, np.nan, np.inf, -np.inf], np.float32).tobytes(), 4, {}, 0)
+    (block,) = ring.take()
+    assert block.pcm.tolist() == [0.5, 0.0, 1.0, -1.0]

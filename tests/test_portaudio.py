@@ -22,7 +22,7 @@ from streamer.types import SAMPLE_RATE
 
 ALSA = "/usr/share/alsa/alsa.conf"
 PULSE = "pcm.!default { type pulse }\nctl.!default { type pulse }\n"
-RATE, SECONDS = 48_000, 4
+RATE, SECONDS = 48_000, 3
 
 CAPTURE = """
 import sys, threading

@@ -67,8 +67,9 @@ class CaptureRing:
             frames = int(self._frames[row])
             self._count += frames
             pcm = self._pcm[row, : frames * self._channels].reshape(-1, self._channels)
+            mono = pcm.mean(axis=1, dtype=np.float32)
             yield Block(
-                pcm.mean(axis=1, dtype=np.float32),
+                np.nan_to_num(mono, copy=False, nan=0.0, posinf=1.0, neginf=-1.0),
                 self._count,
                 float(self._stamps[row]),
                 lost or bool(self._flags[row] & INPUT_OVERFLOW),
