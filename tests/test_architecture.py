@@ -25,7 +25,7 @@ LAYERS = [
     ["streamer.sources.portaudio", "streamer.sources.placer"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],
-    ["streamer.timeline", "streamer.concordance", "streamer.predictions"],
+    ["streamer.timeline", "streamer.concordance", "streamer.predictions", "streamer.devices"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face", "streamer.liveview", "streamer.resampling"],
     ["streamer.figures"],
