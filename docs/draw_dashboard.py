@@ -17,7 +17,7 @@ from streamer.dashboard import render
 from streamer.figures import now as figures
 from streamer.pipeline import Models, Pipeline
 from streamer.resources import demo_clip
-from streamer.run import view
+from streamer.screen import view
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables
 

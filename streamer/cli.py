@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from streamer import __version__
+from streamer import __version__, cli_live
 from streamer import config as configuration
 from streamer.config import Config
 from streamer.resources import demo_clip, user_config
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Emotions of a speaker's face and voice, streamed to tables and a live dashboard.",
 )
-errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+errors = cli_live.errors
 
 
 def _version(asked: bool) -> None:
@@ -170,6 +170,7 @@ def demo(
     replay(demo_clip(), out=out)
 
 
+cli_live.register(app)
 models_app = typer.Typer(no_args_is_help=True, help="The models: what is there, which is used.")
 app.add_typer(models_app, name="models")
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml of your own.")]

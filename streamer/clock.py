@@ -71,6 +71,10 @@ class LiveClock:
     def __init__(self) -> None:
         self.origin = monotonic()
 
+    def restart(self) -> None:
+        """The session begins now."""
+        self.origin = monotonic()
+
     def media(self, wall: float) -> float:
         """The media time, s, of a monotonic time."""
         return wall - self.origin

@@ -1,4 +1,4 @@
-"""What `streamer devices` shows of microphones: a table, and the level of one of them."""
+"""What `streamer devices` shows: cameras, microphones, and the level of one of these."""
 
 from collections.abc import Callable
 from threading import Event, Thread
@@ -10,9 +10,12 @@ from rich.text import Text
 
 from streamer.clock import LiveClock
 from streamer.config import LiveConfig
+from streamer.sources.camera import cameras, check
 from streamer.sources.microphone import Microphone
 from streamer.sources.portaudio import Device, PortAudio, System
 from streamer.types import AudioChunk, DeviceState, StreamerError
+
+__all__ = ["check", "microphones", "show", "show_cameras", "show_level"]
 
 FLOOR_DB = -60.0
 """The meter's left end, dBFS."""
@@ -44,6 +47,21 @@ def microphone_table(devices: list[Device]) -> Table:
             f"{device.rate_hz / 1000:g} kHz",
         )
     return table
+
+
+def show_cameras(console: Console, config: LiveConfig) -> None:
+    """Print the cameras with the sizes that they agreed to; each is opened for a moment."""
+    found = cameras(config)
+    if not found:
+        console.print("Cameras: none is here")
+        return
+    table = Table(title="Cameras", title_justify="left", box=None, pad_edge=False)
+    for heading in ("index", "name", "gives"):
+        table.add_column(heading, overflow="fold")
+    for camera in found:
+        gives = camera.problem or "\n".join(camera.modes)
+        table.add_row(camera.spec, Text(_printable(camera.name)), Text(gives))
+    console.print(table)
 
 
 def meter(level: float | None, width: int) -> Text:

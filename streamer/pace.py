@@ -22,7 +22,7 @@ class Pace:
     """
 
     def __init__(self, period_s: float) -> None:
-        self._period_s = period_s
+        self.period_s = period_s
         self.stride = 1
         """1, 2, 4, … 2 ** STEPS."""
         self._took: float | None = None
@@ -31,7 +31,7 @@ class Pace:
     def note(self, now: float, took: float, late: float) -> bool:
         """Work is done at ``now``, ``late`` s after its moment. True: a step was made."""
         self._took = took if self._took is None else self._took + 0.2 * (took - self._took)
-        share = self._took / (self._period_s * self.stride)
+        share = self._took / (self.period_s * self.stride)
         if share > ROOM / 2:
             self._busy = now
         too_much = late > LATE_S and share > FULL  # else what waits is soon done

@@ -4,30 +4,28 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
 from streamer import config as configuration
-from streamer import summary
+from streamer import screen, summary
 from streamer.agreement_file import AgreementFile
-from streamer.clock import Clock, FreeClock, PacedClock, monotonic, today
+from streamer.clock import Clock, FreeClock, PacedClock, today
 from streamer.config import Config
-from streamer.dashboard import ModalityView, View, plain, render
-from streamer.figures import Now
+from streamer.dashboard import Live, View
 from streamer.pipeline import Models, Pipeline
 from streamer.resources import user_dir
+from streamer.screen import printable
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_session, write_summary
-from streamer.types import Modality
-
-PLAIN_S = 5.0
-"""Between two progress lines where there is no dashboard, wall s."""
+from streamer.types import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,37 @@ class Outcome:
     summary: dict[str, object]
 
 
+class Aside(Protocol):
+    """What goes on beside the analysis of a live session."""
+
+    def tick(self) -> None:
+        """Called a few times a second."""
+
+    def view(self, pipeline: Pipeline) -> Live:
+        """What the dashboard shows of it."""
+
+    def summary(self) -> dict[str, object]:
+        """What session.json says of it at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A session that is ready to run. ``aside`` is what a live session does and shows besides."""
+
+    source: Source
+    loaded: Models
+    config: Config
+    clock: Clock
+    stop: threading.Event
+    folder: Path
+    started: datetime
+    title: str
+    speed: str
+    predictions: bool
+    dashboard: bool
+    aside: Aside | None = None
+
+
 def replay_file(options: Options, console: Console) -> Outcome:
     """Replay a file into a new session. Raises StreamerError for what the user can mend."""
     config = configuration.load(options.config, options.settings)
@@ -62,36 +91,62 @@ def replay_file(options: Options, console: Console) -> Outcome:
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
     source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
     try:
-        with _busy(console, "Loading the models…"):
+        with busy(console, "Loading the models…"):
             loaded = Models.load(config)
         tell_once(loaded, console)
         now = today()
         folder = new_session(options.out, options.session, options.file.stem, now)
-        chosen = loaded.vocabularies(), options.predictions
-        with SessionTables(folder, *chosen) as tables, signals(stop) as caught:
-            pipeline = Pipeline(source, loaded, config, clock, tables, stop)
-            speed = "max" if options.speed is None else f"×{options.speed:g}"
-            report = AgreementFile(folder, pipeline.analysis.timeline, config.agreement.refresh_s)
-            _warn_missing(source, console)
-            display = _display(pipeline, options, config, console, speed, loaded, report)
-            about = summary.opening(pipeline, loaded, config, speed, now)
-            try:
-                run_session(pipeline, folder, about, display, caught)
-            finally:
-                with _busy(console, "Working out the agreement of face and voice…"):
-                    report.finish()
+        speed = "max" if options.speed is None else f"×{options.speed:g}"
+        shown = console.is_terminal and not options.quiet
+        job = Job(
+            *(source, loaded, config, clock, stop, folder, now, options.file.name, speed),
+            options.predictions,
+            shown if options.dashboard is None else options.dashboard,
+        )
+        _warn_missing(source, console)
+        return run_job(job, console, str(options.file))
     finally:
         source.close()
-    for problem in source.problems:
-        warn(console, f"{options.file}: {problem}")
+
+
+def run_job(job: Job, console: Console, name: str) -> Outcome:
+    """Run a session to its end and say what it came to; ``name`` is what its problems are of."""
+    aside, provider = job.aside, provider_of(job.loaded)
+    chosen = job.loaded.vocabularies(), job.predictions
+    with SessionTables(job.folder, *chosen) as tables, signals(job.stop) as caught:
+        pipeline = Pipeline(job.source, job.loaded, job.config, job.clock, tables, job.stop)
+        timeline, refresh_s = pipeline.analysis.timeline, job.config.agreement.refresh_s
+        report = AgreementFile(job.folder, timeline, refresh_s)
+
+        def before() -> None:
+            report.tick()
+            if aside is not None:
+                aside.tick()
+
+        def now() -> View:
+            shown = screen.view(pipeline, job.title, job.speed, provider, report.now())
+            return shown if aside is None else replace(shown, live=aside.view(pipeline))
+
+        rate = job.config.dashboard.rate_hz
+        display = screen.display(console, now, before, rate, job.dashboard)
+        about = summary.opening(pipeline, job.loaded, job.config, job.speed, job.started)
+        try:
+            run_session(pipeline, job.folder, about, display, caught, aside)
+        finally:
+            with busy(console, "Working out the agreement of face and voice…"):
+                report.finish()
+    for problem in job.source.problems:
+        warn(console, f"{name}: {problem}")
+    for modality, baseline in pipeline.baselines.items():
+        if baseline.mean is None:
+            warn(console, f"{modality}: too little was seen or heard of it for a baseline")
     console.print(summary.report(pipeline))
-    provider = _provider(loaded)
-    console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
-    status = 128 + caught[0] if caught else 3 if source.problems else 0
+    console.print(f"Tables: {printable(str(job.folder))}  (models on {provider})", markup=False)
+    status = 128 + caught[0] if caught else 3 if job.source.problems else 0
     return Outcome(status, about)
 
 
-def _busy(console: Console, what: str) -> AbstractContextManager[object]:
+def busy(console: Console, what: str) -> AbstractContextManager[object]:
     """Show that it works; its thread outlives it a little: none where nobody would see it."""
     return console.status(what) if console.is_terminal else nullcontext()
 
@@ -102,6 +157,7 @@ def run_session(
     about: dict[str, object],
     display: AbstractContextManager[Callable[[], None]],
     caught: list[int],
+    aside: Aside | None = None,
 ) -> None:
     """Run to the end, shown by ``display``'s tick, with session.json before and after: ``about``
     becomes what it says. ``caught`` holds the signal that stopped it.
@@ -117,7 +173,7 @@ def run_session(
     finally:
         if caught:
             ended = signal.Signals(caught[0]).name
-        about |= summary.closing(pipeline, ended, error)
+        about |= summary.closing(pipeline, ended, error) | (aside.summary() if aside else {})
         write_summary(folder, about)
 
 
@@ -140,87 +196,7 @@ def signals(stop: threading.Event) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _display(
-    pipeline: Pipeline,
-    options: Options,
-    config: Config,
-    console: Console,
-    speed: str,
-    loaded: Models,
-    report: AgreementFile,
-) -> Iterator[Callable[[], None]]:
-    """The tick that shows the session: the dashboard in a terminal, else a line now and then."""
-
-    def now() -> View:
-        return view(pipeline, options.file.name, speed, _provider(loaded), report.now())
-
-    wanted = console.is_terminal and not options.quiet
-    if options.dashboard if options.dashboard is not None else wanted:
-        with Live(
-            console=console, screen=console.is_terminal, auto_refresh=False, transient=True
-        ) as live:
-            shown = 0.0
-
-            def redraw() -> None:
-                nonlocal shown
-                report.tick()
-                if (at := monotonic()) - shown >= 1 / config.dashboard.rate_hz - 0.01:
-                    shown = at
-                    live.update(render(now(), console.width, console.height), refresh=True)
-
-            yield redraw
-        return
-    last = monotonic()
-
-    def line() -> None:
-        nonlocal last
-        report.tick()
-        if monotonic() - last >= PLAIN_S:
-            last = monotonic()
-            console.print(plain(now()), markup=False)
-
-    yield line
-
-
-def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now) -> View:
-    """What the dashboard shows of a running pipeline."""
-    analysis, info = pipeline.analysis, pipeline.source.info
-
-    def modality(name: Modality, silent: str) -> ModalityView | None:
-        track = analysis.tracks.get(name)
-        if track is None:
-            return None
-        return ModalityView(
-            track.probs,
-            track.running,
-            track.time,
-            analysis.transitions.counts[name],
-            silent,
-            track.prediction_latency.percentile(95),
-            track.affect,
-        )
-
-    face = analysis.tracks.get("face") or analysis.tracks["voice"]
-    return View(
-        title=_clean(title),
-        t=max(t.time for t in analysis.tracks.values()),
-        start=info.start,
-        duration=info.duration,
-        speed=speed,
-        provider=provider,
-        faces_per_s=pipeline.face.analysed / max(pipeline.wall_s, 1e-9),
-        dropped=pipeline.frames.dropped + pipeline.speech.skipped,
-        row_latency=face.row_latency.percentile(95),
-        face=modality("face", "no face, or more than one"),
-        voice=modality("voice", "nobody speaks"),
-        agreement=analysis.agreement,
-        rows=list(analysis.recent),
-        figures=figures,
-    )
-
-
-def _provider(loaded: Models) -> str:
+def provider_of(loaded: Models) -> str:
     """What runs the models, as short as it can be said."""
     return "+".join(sorted({m.provider.removesuffix("ExecutionProvider") for m in loaded.all()}))
 
@@ -234,12 +210,7 @@ def _warn_missing(source: FileSource, console: Console) -> None:
 
 def warn(console: Console, text: str) -> None:
     """Say what is wrong, but stops nothing, in one line."""
-    console.print(Text.assemble(("streamer:", "bold yellow"), " ", _clean(text)))
-
-
-def _clean(text: str) -> str:
-    """No control characters: file names may have them. To be printed without markup."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    console.print(Text.assemble(("streamer:", "bold yellow"), " ", printable(text)))
 
 
 def tell_once(loaded: Models, console: Console) -> None:

@@ -12,6 +12,7 @@ from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.types import (
     SAMPLE_RATE,
     Frame,
+    Image,
     Message,
     Prediction,
     Reading,
@@ -38,6 +39,8 @@ class FaceWorker:
         self._last: float | None = None
         """The time of the picture that still speaks, s; None: there is none."""
         self.analysed = self.without_face = self.several_faces = 0
+        self.picture: Image | None = None
+        """The last picture that was looked at, RGB."""
 
     def run(self) -> None:
         """Work until the ring ends."""
@@ -54,7 +57,8 @@ class FaceWorker:
 
     def _read(self, frame: Frame) -> None:
         began = monotonic()
-        faces, reading = self._reader.read(frame.load())
+        self.picture = frame.load()
+        faces, reading = self._reader.read(self.picture)
         self.analysed += 1
         self.without_face += faces == 0
         self.several_faces += faces > 1
@@ -110,6 +114,8 @@ class SpeechWorker:
         self._asked = self._dismissed = False
         self.pace = Pace(config.hop_s)
         self.windows = self.without_speech = self.skipped = 0
+        self.heard = ring.start
+        """The sample up to which the windows have come."""
         ring.hold("speech", ring.start)
 
     def ask(self, request: SpanRequest) -> None:
@@ -177,7 +183,7 @@ class SpeechWorker:
         self._vad.advance(around)
         voiced = self._vad.share(centre - self._AROUND, around)
         reading = self._read(start, end, voiced, start)
-        self.windows += 1
+        self.windows, self.heard = self.windows + 1, end
         self.without_speech += reading is None
         captured = self._clock.captured(end / SAMPLE_RATE)
         self._send(

@@ -117,6 +117,7 @@ class Camera:
             raw = _leave_compressed(device)
             self._capture.format = _offer(device) + asked
             bad, last, still = 0, -math.inf, _Still(self._config.stall_s)
+            origin = self._clock.origin
             while bad < BAD and device.grab():
                 wall = monotonic()
                 # Each is retrieved, wanted or not: only the next grab tells, and overwrites it.
@@ -132,7 +133,9 @@ class Camera:
                 bad = 0
                 self._capture.note = still.note(image, wall)
                 # To the millisecond, as a recording stores it; each a later one, also in a burst.
-                t = self._clock.media(wall) + self._config.av_offset_s
+                if (begun := self._clock.origin) != origin:  # the session begins only now
+                    origin, last = begun, -math.inf
+                t = wall - begun + self._config.av_offset_s
                 last = round(max(t, last + 0.001), 3)
                 yield Frame(last, self._index, partial(_rgb, image, self._max_px))
                 self._index += 1

@@ -30,6 +30,9 @@ GRACE_S = 0.25
 FIRST_RETRY_S = 0.25
 """After a loss: the first wait before the device is opened again; each further one doubles, s."""
 
+AHEAD_S = 1.0
+"""No datum is from so far ahead of now, s."""
+
 JOIN_S = 0.3
 """How long the end waits for a thread that the device may hold, s."""
 
@@ -156,6 +159,9 @@ class Capture:
                     self._overflowed += 1
 
     def _deliver(self, item: Datum, frames: FrameSink, audio: AudioSink | None) -> bool:
+        t = item.t if isinstance(item, Frame) else item.start / SAMPLE_RATE
+        if t > self._clock.media(monotonic()) + self._config.av_offset_s + AHEAD_S:
+            return True  # stamped before the session began, by the time of the preparations
         if isinstance(item, AudioChunk):
             power = float(np.mean(np.square(item.pcm))) if len(item.pcm) else 0.0
             self._state.level = 10 * float(np.log10(power + 1e-10))

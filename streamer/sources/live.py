@@ -1,81 +1,71 @@
-"""A live session: devices that each have a thread of their own, and one clock."""
+"""A live session's source: devices that each have a thread of their own, and one clock."""
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import Protocol
 
 from streamer.clock import LiveClock, monotonic
-from streamer.types import (
-    AudioChunk,
-    AudioSink,
-    DeviceState,
-    Frame,
-    FrameSink,
-    SourceInfo,
-)
+from streamer.types import AudioChunk, AudioSink, DeviceState, Frame, FrameSink, SourceInfo
 
 WATCH_S = 0.05
+"""How soon the end is seen, s."""
 
 
-class Eye(Protocol):
-    """A device that gives pictures."""
+class Device(Protocol):
+    """What a camera, a microphone and a network stream have in common."""
 
     state: DeviceState
-
-    def run(self, frames: FrameSink, stop: Event) -> None:
-        """Push pictures until ``stop``, then close the sink."""
 
     def close(self) -> None:
         """Release it; may be called twice."""
 
 
-class Ear(Protocol):
-    """A device that gives sound."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A device, what of it is taken, and what pushes that until told to stop, then closes the
+    sinks of what is taken.
+    """
 
-    state: DeviceState
-
-    def run(self, audio: AudioSink, stop: Event) -> None:
-        """Push sound until ``stop``, then close the sink."""
-
-    def close(self) -> None:
-        """Release it; may be called twice."""
+    device: Device
+    has_video: bool
+    has_audio: bool
+    run: Callable[[FrameSink, AudioSink, Event], None]
 
 
 class LiveSource:
-    """A camera, a microphone, or both, until ``duration`` s have passed or it is stopped.
+    """One part with pictures, one with sound, or one with both, until ``duration`` s have passed or
+    it is stopped.
 
-    Each has its own thread; an error of one ends both and is raised. While ``paused`` is set,
-    nothing of what they capture goes any further: time goes on without it.
+    Media time begins with ``run``. An error of one part ends all and is raised. While ``paused`` is
+    set, nothing that is captured goes any further: time goes on without it.
     """
 
-    def __init__(
-        self, clock: LiveClock, eye: Eye | None, ear: Ear | None, duration: float | None = None
-    ) -> None:
-        self._clock, self._eye, self._ear, self._duration = clock, eye, ear, duration
-        there = [device for device in (eye, ear) if device is not None]
-        self.devices = [device.state for device in there]
+    def __init__(self, clock: LiveClock, parts: list[Part], duration: float | None = None) -> None:
+        self._clock, self._parts, self._duration = clock, parts, duration
+        self.devices = [part.device.state for part in parts]
         self.paused = Event()
         self.problems: list[str] = []
+        self._has = any(p.has_video for p in parts), any(p.has_audio for p in parts)
         name = " + ".join(state.name for state in self.devices)
         about: dict[str, object] = {s.kind: f"{s.name}: {s.detail}" for s in self.devices}
-        self.info = SourceInfo(name, eye is not None, ear is not None, 0.0, duration, about)
+        self.info = SourceInfo(name, *self._has, 0.0, duration, about)
         self._error: BaseException | None = None
 
     def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
         """Capture into both sinks until the end."""
         ended = Event()
-        gate_frames = _GatedFrames(frames, self.paused)
-        gate_audio = _GatedAudio(audio, self.paused)
-        bodies: list[Callable[[], None]] = []
-        if self._eye is not None:
-            bodies.append(partial(self._eye.run, gate_frames, ended))
-        if self._ear is not None:
-            bodies.append(partial(self._ear.run, gate_audio, ended))
+        self._clock.restart()
+        sinks = _GatedFrames(frames, self.paused), _GatedAudio(audio, self.paused)
         threads = [
-            threading.Thread(target=self._guarded, args=(body, ended), name=f"streamer-device-{k}")
-            for k, body in enumerate(bodies)
+            threading.Thread(
+                target=self._guarded,
+                args=(partial(part.run, *sinks, ended), ended),
+                name=f"streamer-{part.device.state.kind}-feed",
+            )
+            for part in self._parts
         ]
         for thread in threads:
             thread.start()
@@ -86,21 +76,19 @@ class LiveSource:
             ended.set()
             for thread in threads:
                 thread.join()
-            # Where it ended, also for a device that was away by then.
-            now = self._clock.media(monotonic())
-            end = now if self._duration is None else min(now, self._duration)
-            if self._ear is None:
+            if not self._has[0]:
+                frames.close()
+            if not self._has[1]:
                 audio.close()
-            if self._eye is None:
-                frames.close(end)
+        for part in self._parts:
+            self.problems += getattr(part.device, "problems", [])
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
         """Release the devices; may be called twice."""
-        for device in (self._eye, self._ear):
-            if device is not None:
-                device.close()
+        for part in self._parts:
+            part.device.close()
 
     def _is_over(self) -> bool:
         return self._duration is not None and self._clock.media(monotonic()) >= self._duration
@@ -146,3 +134,16 @@ class _GatedAudio:
 
     def close(self) -> None:
         self._sink.close()
+
+
+class Deaf:
+    """An audio sink that lets all sound go by."""
+
+    def write(self, _chunk: AudioChunk) -> bool:
+        return True
+
+    def advance(self, _sample: int) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is kept."""
