@@ -25,33 +25,43 @@ from streamer.types import (
 
 @dataclass(slots=True)
 class Stretch:
-    """Predictions of one interval, from ``start`` s on. ``label`` None: the most probable one."""
+    """Predictions of one interval, from ``start`` s on. ``label`` None: the most probable one.
+
+    ``weight`` is what all predictions count together, ``samples`` how many they are.
+    """
 
     start: float
     label: int | None = None
     total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
     details: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    weight: float = 0.0
     samples: int = 0
 
-    def add(self, prediction: Prediction) -> None:
-        """Take a prediction that says something."""
-        assert prediction.probs is not None
-        self.total = self.total + prediction.probs
-        if prediction.details is not None:
-            self.details = self.details + prediction.details
+    def add(self, prediction: Prediction, share: float = 1.0) -> None:
+        """Take a prediction that says something; ``share`` of it counts."""
+        self.weigh(prediction, share)
         self.samples += 1
+
+    def weigh(self, prediction: Prediction, share: float) -> None:
+        """Let ``share`` more (less: negative) of a prediction count, that may not be of it."""
+        assert prediction.probs is not None
+        self.total = self.total + share * prediction.probs
+        if prediction.details is not None:
+            self.details = self.details + share * prediction.details
+        self.weight += share
 
     def absorb(self, other: "Stretch") -> None:
         """Take what another stretch took."""
         self.total = self.total + other.total
         self.details = self.details + other.details
+        self.weight += other.weight
         self.samples += other.samples
 
     def close(self, modality: Modality, end: float, closed_by: ClosedBy) -> Interval:
         """The interval that it has become."""
-        mean = self.total / max(self.samples, 1)
+        mean = self.total / self.weight
         label = int(np.argmax(mean)) if self.label is None else self.label
-        details = self.details / max(self.samples, 1)
+        details = self.details / self.weight
         return Interval(
             modality,
             EMOTIONS[label],

@@ -30,7 +30,7 @@ def policy(smoothing: float = 0, margin: float = 0, least: float = 0, gap: float
     return create("face", CONFIG.model_copy(update={"policy": "hysteresis", **values}))
 
 
-def change_point(lag: float = 1, evidence: float = 0.1, least: float = 2) -> Segmenter:
+def change_point(lag: float = 1, evidence: float = 0.8, least: float = 2) -> Segmenter:
     values = {"lag_s": lag, "evidence_s": evidence, "min_interval_s": least}
     return create("face", CONFIG.model_copy(update={"policy": "changepoint", **values}))
 
