@@ -65,6 +65,37 @@ def run(model: Path) -> None:
         print(f"{model.stem} {seconds:g} s window: {took:.3f} s, factor {took / seconds:.3f}")
 
 
+def hops(folder: Path, whole: str, parted: str) -> None:
+    """Print what a 4 s window costs, whole and split, and how far the two differ, by hop."""
+    import numpy as np
+
+    from export_onnx.verify import SAMPLE_RATE, read_sound
+    from streamer import config as configuration
+    from streamer import models
+    from streamer.speech import SpeechNetwork
+
+    config = configuration.load(settings=[f"models.dir={folder}"])
+    loaded = [models.load(name, "speech-emotion", config.models) for name in (whole, parted)]
+    sound, length = read_sound(), 4 * SAMPLE_RATE
+    for hop_s in (1.0, 0.5):
+        networks = [SpeechNetwork(model, config.speech) for model in loaded]
+        took, apart = [[], []], 0.0
+        for start in range(0, len(sound) - length, round(hop_s * SAMPLE_RATE)):
+            shares = []
+            for network, model, times in zip(networks, loaded, took, strict=True):
+                before = time.perf_counter()
+                outputs = network.outputs(sound[start : start + length], start)
+                times.append(time.perf_counter() - before)
+                shares.append(model.shares(outputs))
+            apart = max(apart, float(np.abs(shares[0] - shares[1]).max()))
+        # The first window of a stream is computed whole.
+        whole_s, split_s = (float(np.median(times[1:])) for times in took)
+        print(
+            f"4 s windows every {hop_s:g} s: whole {whole_s:.3f} s, split {split_s:.3f} s a window,"
+            f" ratio {split_s / whole_s:.2f}; probabilities up to {apart:.4f} apart"
+        )
+
+
 def step(name: str, *command: str) -> str:
     """Run a step in a process of its own; print its time and peak memory, return its output."""
     start = time.perf_counter()
@@ -104,6 +135,11 @@ def main() -> None:
             summary = json.loads(told)
             wall, media = summary["wall_s"], summary["media_s"]
             print(f"replay {precision}: {wall:.1f} s for {media:.1f} s, factor {wall / media:.2f}")
+            forced = ["--precision", precision, "--allow-disagreement", "--split"]
+            step(f"export {precision} split", *export, *forced)
+            parted = f"{model.stem}-split"
+            command = [__file__, "hops", str(out), model.stem, parted]
+            print(step(f"hops {precision}", *command), end="")
 
 
 if __name__ == "__main__":
@@ -112,5 +148,7 @@ if __name__ == "__main__":
         make(Path(sys.argv[2]))
     elif sys.argv[1:2] == ["run"]:
         run(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["hops"]:
+        hops(Path(sys.argv[2]), *sys.argv[3:5])
     else:
         main()

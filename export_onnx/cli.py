@@ -77,6 +77,10 @@ def export(
     ten_crop: Annotated[
         bool, typer.Option("--ten-crop", help="fer2013 models: average over ten crops")
     ] = False,
+    split: Annotated[
+        bool,
+        typer.Option("--split", help="speech: what overlapping windows share in a file apart"),
+    ] = False,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="you may use a non-commercial model")
     ] = False,
@@ -96,9 +100,11 @@ def export(
 
             wishes = Wishes(
                 *(checkpoint, out, precision.value, verify),
-                *(accept_license, allow_disagreement, name),
+                *(accept_license, allow_disagreement, name, split),
             )
             files = export_speech(wanted, wishes, _spinner)
+        elif split:
+            raise ExportError(f"{model} does not hear: --split is for speech models")
         elif name or precision is not Precision.FP32 or not verify:
             raise ExportError("--name, --precision and --no-verify are for speech models")
         else:

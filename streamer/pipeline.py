@@ -109,7 +109,7 @@ class Pipeline:
         self.audio = AudioRing(rings.audio_s, clock.lossless, start)
         reader = FaceReader(loaded.detector, loaded.face, config.face)
         send = self._inbox.put
-        self.face = FaceWorker(reader, self.frames, clock, config.face.stale_s, send)
+        self.face = FaceWorker(reader, self.frames, clock, config.face, send)
         vad = VoiceActivity(loaded.vad, config.speech.vad_threshold, self.audio, rings.audio_s)
         emotion = SpeechEmotion(loaded.voice, config.speech, loaded.dimensions)
         self.speech = SpeechWorker(

@@ -22,7 +22,7 @@ class FrameRing:
     """
 
     def __init__(self, rate_hz: float, slots: int, lossless: bool) -> None:
-        self._rate, self._lossless = rate_hz, lossless
+        self._rate, self._lossless, self._stride = rate_hz, lossless, 1
         self._slots: list[Frame | None] = [None] * slots
         self._first = self._count = 0
         self._newest: Frame | None = None
@@ -34,7 +34,7 @@ class FrameRing:
         self.seen = 0
         """Frames that the source has put."""
         self.dropped = 0
-        """Wanted frames that were overwritten before the worker took them."""
+        """Wanted frames that were overwritten before the worker took them, or thinned out."""
         self.end = 0.0
         """Where the stream ended, s; until closed, the newest frame's time."""
 
@@ -57,6 +57,16 @@ class FrameRing:
             self._quiet = self._newest.t if self._newest else t
             self._filled.notify()
             return not self._closed
+
+    def thin(self, stride: int) -> None:
+        """From now on only every ``stride``-th grid point wants a frame (live policy).
+
+        The slots in use become fewer, so that what waits never grows older than before.
+        """
+        with self._lock:
+            self._stride = stride
+            while self._count > self._room:
+                self._drop()
 
     def take(self) -> Frame | float | None:
         """The next wanted frame, oldest first. Blocks; None: closed and empty.
@@ -104,25 +114,39 @@ class FrameRing:
     def _pass(self, t: float, only: bool = False) -> None:
         """Keep the newest frame if a grid point before ``t`` wants it, or if it is the ``only``."""
         last = self._newest
-        if last is not None and not self._closed and (only or self._wanted(last.t, t)):
-            self._newest = None
+        if last is None or self._closed or not (only or self._wanted(last.t, t, self._rate)):
+            return
+        self._newest = None
+        if self._stride == 1 or only or self._wanted(last.t, t, self._rate / self._stride):
             self._keep(last)
+        else:
+            self.dropped += 1
 
-    def _wanted(self, t: float, following: float) -> bool:
+    @staticmethod
+    def _wanted(t: float, following: float, rate: float) -> bool:
         # Is there a k with t <= k / rate < following? The slack forgives the last bit of a PTS.
-        return math.ceil(t * self._rate - 1e-6) < following * self._rate - 1e-6
+        return math.ceil(t * rate - 1e-6) < following * rate - 1e-6
+
+    @property
+    def _room(self) -> int:
+        return max(len(self._slots) // self._stride, 1)
+
+    def _drop(self) -> None:
+        """Drop the oldest frame."""
+        self._slots[self._first] = None
+        self._first = (self._first + 1) % len(self._slots)
+        self._count -= 1
+        self.dropped += 1
 
     def _keep(self, frame: Frame) -> None:
-        if self._count == len(self._slots):
+        if self._count >= self._room:
             if self._lossless:
                 # Half empty, not by one slot: each waking of the source costs time.
                 self._emptied.wait_for(lambda: self._count <= len(self._slots) // 2 or self._closed)
                 if self._closed:
                     return
             else:
-                self._first = (self._first + 1) % len(self._slots)
-                self._count -= 1
-                self.dropped += 1
+                self._drop()
         self._slots[(self._first + self._count) % len(self._slots)] = frame
         self._count += 1
         self._filled.notify()

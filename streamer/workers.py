@@ -3,9 +3,10 @@
 from collections import deque
 from collections.abc import Callable
 
-from streamer.clock import Clock
-from streamer.config import SpeechConfig
+from streamer.clock import Clock, monotonic
+from streamer.config import FaceConfig, SpeechConfig
 from streamer.face import FaceReader
+from streamer.pace import Pace
 from streamer.ring import AudioRing, FrameRing
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.types import (
@@ -23,13 +24,17 @@ Send = Callable[[Message], None]
 
 
 class FaceWorker:
-    """Reads every wanted frame. A picture that went stale before the next one came says None."""
+    """Reads every wanted frame. A picture that went stale before the next one came says None.
+
+    Where it can't keep up (live policy), it wants only every second, fourth, … one.
+    """
 
     def __init__(
-        self, reader: FaceReader, ring: FrameRing, clock: Clock, stale_s: float, send: Send
+        self, reader: FaceReader, ring: FrameRing, clock: Clock, config: FaceConfig, send: Send
     ) -> None:
         self._reader, self._ring, self._clock = reader, ring, clock
-        self._stale_s, self._send = stale_s, send
+        self._stale_s, self._send = config.stale_s, send
+        self.pace = Pace(1 / config.rate_hz)
         self._last: float | None = None
         """The time of the picture that still speaks, s; None: there is none."""
         self.analysed = self.without_face = self.several_faces = 0
@@ -48,6 +53,7 @@ class FaceWorker:
         self._send(StreamEnd("face", self._ring.end))
 
     def _read(self, frame: Frame) -> None:
+        began = monotonic()
         faces, reading = self._reader.read(frame.load())
         self.analysed += 1
         self.without_face += faces == 0
@@ -56,6 +62,9 @@ class FaceWorker:
         probs, details = (reading.probs, reading.details) if reading else (None, None)
         self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured, details))
         self._last = frame.t
+        now = monotonic()
+        if not self._clock.lossless and self.pace.note(now, now - began, began - captured):
+            self._ring.thin(self.pace.stride)
 
     def _go_on(self, t: float) -> None:
         """Time has come to ``t`` s without another picture."""
@@ -74,7 +83,9 @@ class SpeechWorker:
 
     The window of grid point c is [c − L/2, c + L/2), cut at both ends of the sound, and speaks for
     the cell [c − hop/2, c + hop/2). It is ready when the sound reaches c + L/2: nothing sees the
-    future. A late worker (live policy) jumps to the newest grid point that is ready.
+    future. A late worker (live policy) jumps to the newest grid point that is ready, and says None
+    for the first that it left out; one that stays late takes only every second, fourth, … point,
+    each for a cell of twice, four times, … the length.
     """
 
     _AROUND = SAMPLE_RATE // 2  # speech is looked for within 0.5 s of the grid point
@@ -97,6 +108,7 @@ class SpeechWorker:
         self._send = send
         self._questions: deque[SpanRequest] = deque()
         self._asked = self._dismissed = False
+        self.pace = Pace(config.hop_s)
         self.windows = self.without_speech = self.skipped = 0
         ring.hold("speech", ring.start)
 
@@ -119,9 +131,14 @@ class SpeechWorker:
             self._await(self._ready(centre))
             if self._ring.closed and centre >= self._ring.end:
                 break
-            index += self._jump(centre)
+            if jump := self._jump(centre):
+                start = max(centre - self._hop // 2, self._ring.start) / SAMPLE_RATE
+                newest = self._clock.captured(self._ring.end / SAMPLE_RATE)
+                self._send(Prediction("voice", start, start, start, None, 0.0, newest))
+                index += jump
             self._predict(index * self._hop)
-            index += 1
+            self.skipped += self.pace.stride - 1
+            index += self.pace.stride
         self._send(StreamEnd("voice", self._ring.end / SAMPLE_RATE))
         while not self._dismissed or self._questions:
             self._answer()
@@ -154,7 +171,7 @@ class SpeechWorker:
         return late // self._hop
 
     def _predict(self, centre: int) -> None:
-        ring = self._ring
+        ring, began = self._ring, monotonic()
         start, end = max(centre - self._half, ring.start), min(centre + self._half, ring.end)
         around = min(centre + self._AROUND, end)
         self._vad.advance(around)
@@ -162,19 +179,23 @@ class SpeechWorker:
         reading = self._read(start, end, voiced, start)
         self.windows += 1
         self.without_speech += reading is None
+        captured = self._clock.captured(end / SAMPLE_RATE)
         self._send(
             Prediction(
                 "voice",
-                max(centre - self._hop // 2, ring.start) / SAMPLE_RATE,
+                max(centre - self._hop * self.pace.stride // 2, ring.start) / SAMPLE_RATE,
                 start / SAMPLE_RATE,
                 end / SAMPLE_RATE,
                 reading.probs if reading else None,
                 voiced,
-                self._clock.captured(end / SAMPLE_RATE),
+                captured,
                 reading.details if reading else None,
             )
         )
         ring.hold("speech", min(centre + self._hop - self._half, self._vad.position))
+        now = monotonic()
+        if not self._clock.lossless:
+            self.pace.note(now, now - began, began - captured)
 
     def _read(
         self, start: int, end: int, voiced: float, first: int | None = None

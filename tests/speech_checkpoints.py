@@ -70,13 +70,19 @@ def write(
     return folder
 
 
-def stock(folder: Path, family: str, labels: list[str] = LABELS, **settings: Any) -> Path:
+def stock(
+    folder: Path,
+    family: str,
+    labels: list[str] = LABELS,
+    *,
+    normalise: bool = True,
+    **settings: Any,
+) -> Path:
     """projector, mean, classifier; with use_weighted_layer_sum, of the layers' weighted sum."""
-    config, cls = STOCK[family]
-    net = network(cls, config, labels, **settings)
-    return write(
-        folder, {**net.config.to_dict(), "architectures": [cls.__name__]}, net.state_dict()
-    )
+    make_config, cls = STOCK[family]
+    net = network(cls, make_config, labels, **settings)
+    config = {**net.config.to_dict(), "architectures": [cls.__name__]}
+    return write(folder, config, net.state_dict(), normalise=normalise)
 
 
 def dense_weights(labels: list[str] = LABELS) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

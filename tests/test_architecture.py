@@ -14,9 +14,10 @@ MODULES = {
 }
 
 # A module may import what stands on a line above its own, and nothing else of ours.
+IN_SOURCES = ["streamer.sources.demux", "streamer.sources.live"]
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
-    ["streamer.config", "streamer.ring", "streamer.sources", "streamer.sources.demux"],
+    ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", *IN_SOURCES],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face"],

@@ -45,7 +45,7 @@ def label(message: Prediction | SpanReply) -> str | None:
 
 
 def face_worker(ring: FrameRing, send: Callable[[Message], None]) -> FaceWorker:
-    return FaceWorker(cast(FaceReader, ScriptedReader()), ring, FreeClock(), 1.0, send)
+    return FaceWorker(cast(FaceReader, ScriptedReader()), ring, FreeClock(), config().face, send)
 
 
 def watch(frames: list[tuple[float, str | None]], end: float) -> list[Message]:
@@ -285,3 +285,48 @@ def test_overwritten_sound_says_none_and_time_goes_on() -> None:
     assert label(heard.predictions[0]) is None
     assert label(heard.predictions[-1]) == "Sad"
     assert label(heard.replies[1]) is None
+
+
+def test_what_a_late_worker_left_out_is_no_voice() -> None:
+    class Ending(Heard):
+        def send(self, message: Message) -> None:
+            super().send(message)
+            self.ring.close()  # not before the worker saw that it is late
+            self.worker.dismiss()
+
+    heard = Ending(ring=AudioRing(30, lossless=False), clock=PacedClock(1, threading.Event()))
+    heard.ring.write(AudioChunk(0, sound(12, [(0, 12, "Sad")])))
+    heard.worker.run()
+    said = [(p.time, label(p)) for p in heard.predictions]
+    assert heard.worker.skipped == 21
+    assert said[:2] == [(0.0, None), (10.25, "Sad")]
+
+
+def test_a_slowed_worker_speaks_for_longer_cells() -> None:
+    heard = Heard()
+    heard.worker.pace.stride = 4
+    heard.run(sound(12, [(0, 12, "Sad")]))
+    assert [p.time for p in heard.predictions] == [0, 1, 3, 5, 7, 9]
+    assert heard.worker.skipped == 3 * len(heard.predictions)
+
+
+def test_a_slowed_worker_gets_fewer_frames() -> None:
+    ring, got = FrameRing(10, 20, lossless=False), []
+    ring.thin(4)
+    for k in range(40):
+        ring.put(Frame(k / 10, k, lambda: picture("Sad")))
+        while len(ring):
+            got.append(ring.take())
+    assert [f.t for f in got if isinstance(f, Frame)] == [
+        0.0,
+        0.4,
+        0.8,
+        1.2,
+        1.6,
+        2.0,
+        2.4,
+        2.8,
+        3.2,
+        3.6,
+    ]
+    assert ring.dropped == 29
