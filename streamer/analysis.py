@@ -9,6 +9,7 @@ import numpy as np
 
 from streamer.agreement import Agreement, Transitions
 from streamer.clock import Clock, monotonic
+from streamer.fusion import Fuser
 from streamer.latency import Latency
 from streamer.pairing import Pair, Pairing
 from streamer.tables import SessionTables
@@ -54,10 +55,15 @@ class Analysis:
         tables: SessionTables,
         clock: Clock,
         hold: Callable[[float], None],
+        fuser: Fuser | None = None,
     ) -> None:
-        self.tracks = {m: Track(s) for m, s in segmenters.items()}
+        """``segmenters`` has one for "fused" if there is a ``fuser``."""
+        both = dict(segmenters)
+        self.fused = Track(both.pop("fused")) if fuser else None
+        self._fuser, self.fused_changes = fuser, Transitions(["fused"])
+        self.tracks = {m: Track(s) for m, s in both.items()}
         self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
-        self.transitions = Transitions(list(segmenters))
+        self.transitions = Transitions(list(self.tracks))
         self.agreement = Agreement()
         self.recent: deque[Pair] = deque(maxlen=60)
         self.closed_by: ClosedBy = "end"
@@ -98,6 +104,25 @@ class Analysis:
         self._close(message.modality, closed, settled)
         if message.modality == "voice":
             self._hear(message)
+        if self._fuser and self.fused:
+            self._fuse(self._fuser, self.fused, message)
+
+    def _fuse(self, fuser: Fuser, track: Track, message: Prediction | StreamEnd) -> None:
+        closed = []
+        for fused in fuser.take(message):
+            track.time, track.probs = fused.time, fused.probs
+            track.predictions += 1
+            track.prediction_latency.add(monotonic() - fused.captured)
+            closed += track.segmenter.push(fused)
+        if fuser.end is not None and not track.ended:
+            closed += track.segmenter.finish(fuser.end, self.closed_by)
+            track.ended, track.probs = True, None
+        track.running = track.segmenter.running
+        self.fused_changes.update("fused", closed, math.inf)
+        for interval in closed:
+            self.agreement.add_interval(interval)
+            self._tables.fused(interval)
+            track.row_latency.add(monotonic() - self._clock.captured(interval.end))
 
     def _release(self) -> None:
         """Let go of the sound that no face interval can need any more."""

@@ -65,6 +65,13 @@ class SegmenterConfig(Section):
     margin: Share
     min_duration_s: Annotated[float, Field(ge=0, le=60)]
     max_gap_s: Annotated[float, Field(ge=0, le=60)]
+    min_confidence: Share
+
+
+class FusionConfig(Section):
+    """How face and voice are weighed where they are taken together."""
+
+    voice_weight: Share
 
 
 class ModelsConfig(Section):
@@ -106,6 +113,7 @@ class Config(Section):
     face: FaceConfig
     speech: SpeechConfig
     segmenter: SegmenterConfig
+    fusion: FusionConfig
     models: ModelsConfig
     rings: RingsConfig
     live: LiveConfig

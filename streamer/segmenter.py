@@ -1,11 +1,11 @@
 """Online segmenters: pure state machines, predictions in, closed intervals out.
 
-Both keep `streamer.types.Segmenter`. A boundary lies at the first prediction of the new emotion;
+All keep `streamer.types.Segmenter`. A boundary lies at the first prediction of the new emotion;
 an interval ends where the next begins, or where its face or voice was lost.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from streamer.config import SegmenterConfig
 from streamer.types import (
     EMOTIONS,
     NEUTRAL,
+    UNKNOWN,
     ClosedBy,
     Floats,
     Interval,
     Modality,
     Prediction,
     Running,
+    Segmenter,
 )
 
 
@@ -207,3 +209,34 @@ class HysteresisSegmenter:
         if self._open and self._rival:
             self._open.absorb(self._rival)
         self._rival = None
+
+
+class ConfidentSegmenter:
+    """Another segmenter, whose intervals are named Unknown where their score is below
+    ``min_confidence``, 0…1. The open interval keeps its emotion: it may yet become probable.
+    """
+
+    def __init__(self, segmenter: Segmenter, min_confidence: float) -> None:
+        self._segmenter, self._min_confidence = segmenter, min_confidence
+
+    @property
+    def settled(self) -> float:
+        """As the other segmenter's."""
+        return self._segmenter.settled
+
+    @property
+    def running(self) -> Running | None:
+        """The open interval."""
+        return self._segmenter.running
+
+    def push(self, prediction: Prediction) -> list[Interval]:
+        """Take the next prediction; return what it closes."""
+        return self._named(self._segmenter.push(prediction))
+
+    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
+        """Close what is open at ``end``."""
+        return self._named(self._segmenter.finish(end, closed_by))
+
+    def _named(self, closed: list[Interval]) -> list[Interval]:
+        least = self._min_confidence
+        return [replace(row, label=UNKNOWN) if row.score < least else row for row in closed]

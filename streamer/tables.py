@@ -25,6 +25,8 @@ HEADERS = {
     "video_probability,audio_probability",
     "modality_duration": "duration,start,end,video_emotion,audio_emotion",
     "voice_intervals": "emotion,start,end,probability,intensity,windows,closed_by," + _DETAILS,
+    "fused_intervals": "emotion,start,end,probability,intensity,samples,closed_by,"
+    "face_weight,voice_weight",
     "transitions": "time,modality,from,to,gap",
 }
 
@@ -67,7 +69,7 @@ class Table:
 
 
 class SessionTables:
-    """The six tables of a session in a new folder of its own.
+    """The seven tables of a session in a new folder of its own.
 
     vocabularies: the models' own labels, for the column native_label. Raises StreamerError if the
     folder can't be made or written, or the session exists already.
@@ -119,6 +121,11 @@ class SessionTables:
     def voice(self, interval: Interval) -> None:
         """A closed interval of the voice itself."""
         self._append("voice_intervals", *_interval(interval), *self._details(interval))
+
+    def fused(self, interval: Interval) -> None:
+        """A closed interval of both together; its details are the modalities' mean weights."""
+        weights = [share(weight) for weight in interval.details] or ["", ""]
+        self._append("fused_intervals", *_interval(interval), *weights)
 
     def transition(self, change: Transition) -> None:
         """A change of emotion."""

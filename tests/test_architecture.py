@@ -20,7 +20,7 @@ LAYERS = [
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", *IN_SOURCES],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
-    ["streamer.face"],
+    ["streamer.face", "streamer.fusion"],
     ["streamer.tables", "streamer.dashboard", "streamer.workers"],
     ["streamer.analysis"],
     ["streamer.pipeline"],
