@@ -398,7 +398,7 @@ def breaks(run: Run, part: str, error: Exception) -> None:
     opened = threading.Event()
     whole = getattr(owner, name, None)
 
-    def failing(argument: Any) -> Any:
+    def failing(*_: Any) -> Any:
         if opened.is_set():
             raise error
         return whole(argument)
