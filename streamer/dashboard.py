@@ -12,7 +12,7 @@ from rich.text import Text
 
 from streamer.agreement import Agreement
 from streamer.pairing import Pair
-from streamer.types import EMOTIONS, UNKNOWN, Floats, Running
+from streamer.types import EMOTIONS, UNKNOWN, DeviceState, Floats, Running
 
 COLOURS = {
     "Angry": "red",
@@ -42,6 +42,20 @@ class ModalityView:
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """What only a live session shows: its devices, what waits for the models (frames, s of sound),
+    how they were slowed, whether it is paused, the bottom line, and a small picture.
+    """
+
+    devices: list[DeviceState]
+    waiting: tuple[int, float]
+    slowed: str
+    paused: bool
+    hint: str
+    picture: RenderableType | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that the dashboard shows. Times in media seconds."""
 
@@ -58,6 +72,7 @@ class View:
     voice: ModalityView | None
     agreement: Agreement
     rows: list[Pair] = field(default_factory=list)
+    live: "Live | None" = None
     fused: ModalityView | None = None
     """Face and voice together; None: one of them is missing."""
 
@@ -65,12 +80,21 @@ class View:
 def render(view: View, width: int, height: int) -> RenderableType:
     """The dashboard for a terminal of ``width`` × ``height`` characters."""
     layout = Layout()
-    room = max(height - 2 - 10 - 1 - 2, 4)
+    live = view.live
+    devices = len(live.devices) + 1 if live else 0
+    room = max(height - 2 - 10 - 1 - 2 - devices, 4)
+    below: list[Layout] = [Layout(_rows(view, room - 3), size=room)]
+    if live is not None and live.picture is not None:
+        both = Layout(size=room)
+        both.split_row(Layout(_rows(view, room - 3)), Layout(Panel(live.picture), size=room * 2))
+        below = [both]
+    if live is not None:
+        below.append(Layout(_devices(live), size=devices))
     layout.split_column(
         Layout(_header(view), size=2),
         Layout(name="now", size=10),
         Layout(_fused(view.fused), size=1),
-        Layout(_rows(view, room - 3), size=room),
+        *below,
         Layout(_status(view), size=2),
     )
     bars = max(width // 2 - 22, 8)
@@ -215,4 +239,44 @@ def _status(view: View) -> RenderableType:
     text = Text("   ".join(parts))
     if view.dropped:
         text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
-    return Group(text, Text("Ctrl-C: stop, close the open intervals and write everything", "dim"))
+    hint = "Ctrl-C: stop, close the open intervals and write everything"
+    return Group(text, Text(view.live.hint if view.live else hint, "dim", no_wrap=True))
+
+
+METER_DB = -60.0
+"""The lower end of the level meter, dBFS."""
+
+
+def meter(level: float, width: int) -> Text:
+    """A level in dBFS as a bar."""
+    full = round(width * min(max(1 - level / METER_DB, 0.0), 1.0))
+    colour = "red" if level > -3 else "yellow" if level > -12 else "green"
+    return Text.assemble(("█" * full, colour), ("·" * (width - full), "dim"))
+
+
+def _devices(live: Live) -> RenderableType:
+    """A line for each device, and one for what the models make of it all."""
+    grid = Table.grid(padding=(0, 1))
+    for _ in range(2):
+        grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for device in live.devices:
+        well = "green" if device.status == "running" else "yellow"
+        told = Text()
+        if device.level is not None:
+            told.append_text(meter(device.level, 12)).append(f" {device.level:.0f} dBFS  ")
+        told.append(device.detail or device.name)
+        if device.drift_ppm is not None and device.drift_ms is not None:
+            told.append(f"  drift {device.drift_ppm:+.0f} ppm, {device.drift_ms:+.1f} ms")
+        if device.losses or device.dropped:
+            lost = f"  lost {device.losses}× {device.lost_s:.1f} s, {device.dropped} dropped"
+            told.append(lost, "yellow")
+        colour = "bold red" if device.status == "lost" else well
+        grid.add_row(Text(device.kind, "bold"), Text(device.status, colour), told)
+    frames, sound = live.waiting
+    line = Text(f"waiting: {frames} pictures, {sound:.1f} s of sound")
+    if live.slowed:
+        line.append(f"   slowed: {live.slowed}", "bold yellow")
+    if live.paused:
+        line.append("   paused: nothing is taken in", "bold yellow")
+    return Group(grid, line)

@@ -163,6 +163,40 @@ class SessionTables:
             raise _unwritable(self.folder, error) from None
 
 
+class Markers:
+    """markers.csv of a session: it is there from the first marker on."""
+
+    HEADER = "time,note"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._table: Table | None = None
+        self.count = 0
+
+    def add(self, t: float, note: str) -> None:
+        """Write a marker at ``t`` s to the disk. Raises StreamerError if it can't be written."""
+        try:
+            if self._table is None:
+                self._table = Table(self._folder / "markers.csv", self.HEADER)
+            self._table.append(seconds(t), harmless(note))
+            self._table.sync()
+        except OSError as error:
+            raise _unwritable(self._folder, error) from None
+        self.count += 1
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._table is not None:
+            self._table.close()
+
+
+def harmless(text: str) -> str:
+    """One line that no spreadsheet takes for a formula: those get an apostrophe before them."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    risky = text.startswith(("\t", "\r")) or line.lstrip().startswith(("=", "+", "-", "@"))
+    return f"'{line}" if risky else line
+
+
 def seconds(t: float) -> str:
     """Seconds with millisecond precision, never −0.000."""
     return f"{round(t, 3) + 0.0:.3f}"

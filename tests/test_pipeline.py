@@ -398,10 +398,10 @@ def breaks(run: Run, part: str, error: Exception) -> None:
     opened = threading.Event()
     whole = getattr(owner, name, None)
 
-    def failing(*_: Any) -> Any:
+    def failing(*given: Any) -> Any:
         if opened.is_set():
             raise error
-        return whole(argument)
+        return whole(*given)
 
     def both_open() -> None:
         run.wait(face=3, voice=3)

@@ -3,6 +3,7 @@
 import heapq
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -43,6 +44,11 @@ JITTER = SAMPLE_RATE // 20
 PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "vobsub"}
 """FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
 
+RECORDING = "STREAMER_RECORDING"
+"""The tag of a file that `streamer.recorder` wrote: its times count from zero, and the tag DURATION
+of a stream says where it ended.
+"""
+
 Push = tuple[float, Callable[[], bool]]
 """The media time at which something falls due, and what hands it to its ring."""
 
@@ -73,7 +79,8 @@ class FileSource:
         self._audio = next((s for s in sounds if _has_decoder(s)), None)
         streams: list[Stream] = [s for s in (self._video, self._audio) if s is not None]
         starts = _first_times(self._container, streams)
-        self._origin, self._all_begun = min(starts), max(starts)
+        self._is_recording = RECORDING in self._container.metadata
+        self._origin, self._all_begun = 0.0 if self._is_recording else min(starts), max(starts)
         self._total = _duration(self._container, self._origin)
         # Another stream, of subtitles say, may outlast these.
         self._is_total = all(s in streams or _has_no_end(s) for s in self._container.streams)
@@ -114,6 +121,9 @@ class FileSource:
             if stop.is_set() or not push():
                 break
         else:
+            if self._video and self._is_recording:
+                shown = _said_end(self._video) or self._video_end
+                self._video_end = min(max(shown, self._start), self._stop)
             self._judge()
         frames.close(self._video_end)
         audio.close()
@@ -327,6 +337,15 @@ def _duration(container: InputContainer, origin: float) -> float:
     # Matroska counts from zero, wherever its first packet lies.
     before = origin if "matroska" in container.format.name else 0
     return container.duration / av.time_base - before
+
+
+def _said_end(stream: Stream) -> float | None:
+    """Where a stream of Matroska ends by its tag DURATION, s; None: its writer was cut off."""
+    said = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    if not said:
+        return None
+    hours, minutes, seconds = said.groups()
+    return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
 
 
 def _length(frame: VideoFrame, stream: VideoStream) -> float:

@@ -1,0 +1,60 @@
+"""What the dashboard shows of a live session alone: devices, sound level, keys. Pure."""
+
+from rich.text import Text
+
+from streamer.types import DeviceState
+
+QUIETEST_DB = -60.0
+LOUD_DB = -6.0
+"""Above it, sound may be clipped soon, dBFS."""
+
+STYLES = {"opening": "yellow", "running": "green", "lost": "bold red", "ended": "dim"}
+
+
+def device(state: DeviceState) -> Text:
+    """One line of a device: status, what it gives, its losses, its sound's level and drift."""
+    text = Text.assemble(("● ", STYLES[state.status]), (state.name, "bold"), overflow="ellipsis")
+    text.no_wrap = True
+    if state.status != "running":
+        text.append(f"  {state.status}", STYLES[state.status])
+    if state.detail:
+        text.append(f"  {state.detail}")
+    if state.level is not None:
+        text.append("  ").append_text(level(state.level))
+    if state.drift_ppm is not None:
+        text.append(f"  drift {state.drift_ppm:+.0f} ppm")
+        if state.drift_ms is not None:
+            text.append(f" ({state.drift_ms:+.1f} ms)")
+    if state.dropped:
+        text.append(f"  dropped {state.dropped}", "bold red")
+    if state.losses:
+        times = "once" if state.losses == 1 else f"{state.losses} times"
+        text.append(f"  lost {times}, {state.lost_s:.1f} s", "red")
+    return text
+
+
+def level(dbfs: float, width: int = 12) -> Text:
+    """A level meter from QUIETEST_DB to 0 dBFS; silence (−inf) leaves it empty."""
+    share = min(max((dbfs - QUIETEST_DB) / -QUIETEST_DB, 0.0), 1.0)
+    full = round(share * width)
+    style = "bold red" if dbfs > LOUD_DB else "green"
+    said = f"{dbfs:4.0f} dB" if dbfs > QUIETEST_DB else " quiet "
+    return Text.assemble(("▮" * full, style), ("▯" * (width - full), "dim"), said)
+
+
+def keys(active: bool, editing: str | None, markers: int, paused: bool) -> Text:
+    """The bottom line: the note being typed, else what the keys do."""
+    if editing is not None:
+        return Text.assemble(
+            ("Note: ", "bold"), editing, ("▏", "blink"), ("  Enter: keep   Esc: no marker", "dim")
+        )
+    text = Text(no_wrap=True)
+    if paused:
+        text.append("PAUSED  ", "bold yellow")
+    if markers:
+        text.append(f"{markers} marker{'s' * (markers != 1)}  ")
+    stop = "q or Ctrl-C" if active else "Ctrl-C"
+    if active:
+        text.append("space: pause   m: marker   ", "dim")
+    text.append(f"{stop}: stop, close the open intervals and write everything", "dim")
+    return text

@@ -1,0 +1,202 @@
+"""Flashes with beeps, and claps, tell by how much picture and sound are out of step."""
+
+import threading
+from functools import partial
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from streamer import calibrate
+from streamer.calibrate import offset
+from streamer.types import (
+    SAMPLE_RATE,
+    AudioChunk,
+    AudioSink,
+    Floats,
+    Frame,
+    FrameSink,
+    Image,
+    SourceInfo,
+    StreamerError,
+)
+
+EVENTS = [1.213, 2.871, 4.402, 6.555, 8.009]
+LENGTH = 10.0
+OFFSETS = [-0.3, -0.121, -0.04, 0.0, 0.017, 0.083, 0.2, 0.3]
+
+
+def beeps(at: list[float], seed: int = 0, noise: float = 0.01) -> Floats:
+    rng = np.random.default_rng(seed)
+    pcm = rng.normal(0, noise, round(LENGTH * SAMPLE_RATE))
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(1600) / SAMPLE_RATE)
+    for t in at:
+        start = round(t * SAMPLE_RATE)
+        pcm[start : start + len(tone)] += tone
+    return pcm.astype(np.float32)
+
+
+def claps(at: list[float], noise: float = 0.01) -> Floats:
+    rng = np.random.default_rng(1)
+    pcm = rng.normal(0, noise, round(LENGTH * SAMPLE_RATE))
+    burst = rng.normal(0, 1, 3200) * np.exp(-np.arange(3200) / 320)
+    for t in at:
+        start = round(t * SAMPLE_RATE)
+        pcm[start : start + len(burst)] += 0.4 * burst
+    return pcm.astype(np.float32)
+
+
+def frame_times(rate: float = 30.0) -> NDArray[np.float64]:
+    return np.round(0.007 + np.arange(round((LENGTH - 0.1) * rate)) / rate, 3)
+
+
+def lit(times: NDArray[np.float64], at: list[float], noise: float = 0.3) -> Floats:
+    on = sum(((times >= t) & (times < t + 0.2)).astype(float) for t in at)
+    jitter = np.random.default_rng(2).normal(0, noise, len(times))
+    return (80 + 40 * np.asarray(on) + jitter).astype(np.float32)
+
+
+def still(times: NDArray[np.float64]) -> Floats:
+    return np.random.default_rng(3).normal(0.4, 0.05, len(times)).astype(np.float32)
+
+
+def stepped(brightness: Floats) -> Floats:
+    return np.abs(np.diff(brightness, prepend=brightness[:1]))
+
+
+@pytest.mark.parametrize("rate", [25.0, 30.0, 60.0])
+@pytest.mark.parametrize("wanted", OFFSETS)
+def test_flashes_with_beeps_give_the_offset_to_half_a_frame(wanted: float, rate: float) -> None:
+    times = frame_times(rate)
+    brightness = lit(times, EVENTS)
+    pcm = beeps([t + wanted for t in EVENTS])
+    found = offset(times, brightness, stepped(brightness), pcm)
+    assert found.seconds == pytest.approx(wanted, abs=0.02 if rate < 60 else 0.01)
+    assert found.spread_s < 0.02
+    assert (found.events, found.kind) == (5, "flash")
+
+
+def hands(t: float, at: list[float]) -> Image:
+    """Two bars that close in within 0.15 s, meet at each time, and part slowly in 0.8 s."""
+    image = np.full((72, 128, 3), 90, np.uint8)
+    apart = 1.0
+    for clap in at:
+        if clap - 0.15 <= t < clap:
+            apart = (clap - t) / 0.15
+        elif clap <= t < clap + 0.8:
+            apart = (t - clap) / 0.8
+    gap = round(2 + 40 * apart)
+    image[20:50, 64 - gap - 12 : 64 - gap] = 230
+    image[20:50, 64 + gap : 64 + gap + 12] = 230
+    return image
+
+
+class Clip:
+    """A source of pictures made by ``show`` and of sound."""
+
+    def __init__(self, show: Any, pcm: Floats, start: float = 0.0) -> None:
+        self.info = SourceInfo("clip", True, len(pcm) > 0, start)
+        self.problems: list[str] = []
+        self._show, self._pcm = show, pcm
+        self.closed = 0
+        self.pushed = 0.0
+
+    def run(self, frames: FrameSink, audio: AudioSink, stop: threading.Event) -> None:
+        for k, t in enumerate(frame_times().tolist()):
+            frames.put(Frame(t, k, partial(self._show, t)))
+            at = slice(round(k * SAMPLE_RATE / 30), round((k + 1) * SAMPLE_RATE / 30))
+            audio.write(AudioChunk(at.start, self._pcm[at]))
+            self.pushed = t
+            if stop.is_set():
+                break
+        frames.close()
+        audio.close()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("wanted", [-0.25, 0.0, 0.12])
+def test_claps_give_the_offset_to_a_frame_and_what_to_configure(wanted: float) -> None:
+    source = Clip(lambda t: hands(t, EVENTS), claps([t + wanted for t in EVENTS]))
+    text = StringIO()
+    found = calibrate.run(source, LENGTH, Console(file=text, width=200), current=0.1)
+    assert found.seconds == pytest.approx(wanted, abs=0.033)
+    assert found.kind == "clap"
+    assert source.closed == 1
+    assert f"av_offset_s: {0.1 + found.seconds:.3f}" in text.getvalue()
+    order = "before" if found.seconds < 0 else "after"
+    assert f"{abs(found.seconds) * 1000:.0f} ms {order} the picture (5 claps" in text.getvalue()
+
+
+def test_measuring_ends_after_the_duration() -> None:
+    source = Clip(lambda t: hands(t, EVENTS), claps(EVENTS))
+    found = calibrate.run(source, 5.0, Console(file=StringIO()))
+    assert found.events == 3
+    assert source.pushed == pytest.approx(5.0, abs=0.05)
+
+
+def test_a_missed_beep_and_a_door_that_slams_do_not_matter() -> None:
+    times = frame_times()
+    brightness = lit(times, EVENTS)
+    heard = [t + 0.1 for t in EVENTS if t != 4.402] + [5.3]
+    found = offset(times, brightness, stepped(brightness), beeps(heard))
+    assert found.seconds == pytest.approx(0.1, abs=0.02)
+    assert found.events == 4
+
+
+def test_an_even_rhythm_gives_the_offset_with_the_most_events() -> None:
+    times = frame_times()
+    even = [1.0 + k for k in range(8)]
+    brightness = lit(times, even)
+    found = offset(times, brightness, stepped(brightness), beeps([t - 0.2 for t in even]))
+    assert found.seconds == pytest.approx(-0.2, abs=0.02)
+
+
+def refusal(brightness: Floats, motion: Floats, pcm: Floats) -> str:
+    with pytest.raises(StreamerError) as caught:
+        offset(frame_times(), brightness, motion, pcm)
+    return str(caught.value)
+
+
+def test_noise_is_refused() -> None:
+    times = frame_times()
+    for seed in range(5):
+        text = refusal(lit(times, [], 1.0), still(times), beeps([], seed, 0.1))
+        assert "no beep or clap is heard" in text
+
+
+def test_beeps_without_flashes_are_refused() -> None:
+    times = frame_times()
+    assert "no flash or clap is seen" in refusal(lit(times, []), still(times), beeps(EVENTS))
+
+
+def test_one_event_is_refused() -> None:
+    times = frame_times()
+    brightness = lit(times, [3.0])
+    text = refusal(brightness, stepped(brightness), beeps([3.1]))
+    assert "1 sounds and 1 flashes, but only 1 agree; 3 or more are needed" in text
+
+
+def test_events_that_disagree_are_refused() -> None:
+    times = frame_times()
+    brightness = lit(times, EVENTS)
+    heard = [t + d for t, d in zip(EVENTS, [0.0, 0.25, -0.3, 0.45, -0.6], strict=True)]
+    text = refusal(brightness, stepped(brightness), beeps(heard))
+    assert "5 sounds and 5 movements, but only 2 agree" in text
+
+
+def test_silence_and_no_frames_are_refused() -> None:
+    times = frame_times()
+    none = np.zeros(0, np.float32)
+    assert "no beep" in refusal(lit(times, EVENTS), still(times), none)
+    with pytest.raises(StreamerError, match="no flash"):
+        offset(np.zeros(0), none, none, beeps(EVENTS))
+
+
+def test_a_source_without_sound_is_refused() -> None:
+    with pytest.raises(StreamerError, match="clip: no sound, so there is nothing to compare"):
+        calibrate.run(Clip(None, np.zeros(0, np.float32)), 5.0, Console(file=StringIO()))

@@ -1,0 +1,61 @@
+"""What is shown of devices, sound and keys."""
+
+import math
+
+import pytest
+
+from streamer.liveview import device, keys, level
+from streamer.types import DeviceState
+
+
+def test_a_running_microphone_shows_its_level_and_drift() -> None:
+    state = DeviceState("USB mic", "microphone", "running", "48 kHz", level=-30.0)
+    state.drift_ppm, state.drift_ms = 41.7, -3.26
+    text = device(state).plain
+    assert text == "● USB mic  48 kHz  ▮▮▮▮▮▮▯▯▯▯▯▯ -30 dB  drift +42 ppm (-3.3 ms)"
+
+
+def test_a_lost_camera_shows_what_was_lost() -> None:
+    state = DeviceState("Camera 0", "camera", "lost", losses=1, lost_s=2.04, dropped=3)
+    text = device(state)
+    assert text.plain == "● Camera 0  lost  dropped 3  lost once, 2.0 s"
+    assert "bold red" in {str(span.style) for span in text.spans}
+    state.losses = 2
+    assert "lost 2 times" in device(state).plain
+
+
+def test_an_opening_device_has_no_figures() -> None:
+    assert device(DeviceState("rtsp", "stream")).plain == "● rtsp  opening"
+
+
+def test_a_name_is_not_taken_for_markup() -> None:
+    assert "[red]" in device(DeviceState("[red]", "camera")).plain
+
+
+@pytest.mark.parametrize(
+    ("dbfs", "full", "said"),
+    [
+        (-math.inf, 0, "quiet"),
+        (-90.0, 0, "quiet"),
+        (-59.0, 0, "-59 dB"),
+        (-45.0, 3, "-45 dB"),
+        (-3.0, 11, "-3 dB"),
+        (0.0, 12, "0 dB"),
+        (3.0, 12, "3 dB"),
+    ],
+)
+def test_the_level_meter(dbfs: float, full: int, said: str) -> None:
+    text = level(dbfs)
+    assert text.plain.count("▮") == full
+    assert text.plain.count("▯") == 12 - full
+    assert text.plain[12:].strip() == said
+    assert ("bold red" in {str(s.style) for s in text.spans}) == (dbfs > -6)
+
+
+def test_the_bottom_line_says_what_keys_do() -> None:
+    assert "m: marker" in keys(True, None, 0, False).plain
+    assert "m: marker" not in keys(False, None, 0, False).plain
+    assert keys(True, None, 1, True).plain.startswith("PAUSED  1 marker  space")
+    assert "2 markers" in keys(True, None, 2, False).plain
+    assert keys(True, "lau[b]", 2, False).plain.startswith("Note: lau[b]▏")
+    assert keys(True, "", 0, False).plain.startswith("Note: ")
