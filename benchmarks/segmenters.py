@@ -27,7 +27,7 @@ SETTINGS = [
     *(["policy=changepoint", f"lag_s={lag}"] for lag in (0.2, 0.5, 1.0, 1.5, 2.0, 3.0)),
 ]
 SILENT_DB = -50.0
-HALF_WINDOW_S = 1.5
+WINDOW_S = 3.0
 
 
 def predictions(path: Path, modality: Modality) -> list[Prediction]:
@@ -38,8 +38,12 @@ def predictions(path: Path, modality: Modality) -> list[Prediction]:
             values = [row[e.lower()] for e in EMOTIONS]
             silent = modality == "voice" and float(row["rms_db"]) < SILENT_DB
             probs = np.array(values, np.float32) if all(values) and not silent else None
-            t = max(float(row["time"]) - HALF_WINDOW_S * (modality == "voice"), 0.0)
-            out.append(Prediction(modality, t, t, t, probs))
+            end = float(row["time"])
+            if modality == "face":
+                out.append(Prediction(modality, end, end, end, probs))
+            else:
+                start = max(end - WINDOW_S, 0.0)
+                out.append(Prediction(modality, max(end - WINDOW_S / 2, 0.0), start, end, probs))
     return out
 
 
