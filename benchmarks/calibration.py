@@ -3,9 +3,9 @@
     python benchmarks/calibration.py STREAMS_DIR
 
 STREAMS_DIR: as for segmenters.py. For each modality: accuracy, negative log-likelihood and expected
-calibration error (15 bins) of single predictions as they are; with a temperature fitted on the other
-people; and with a temperature and a bias for each emotion (a prior correction) fitted on them.
-A voice window counts only where it lies inside one emotion.
+calibration error (15 bins) of single predictions as they are; with a temperature fitted on the
+other people; and with a temperature and a bias for each emotion (a prior correction) fitted on
+them. A voice window counts only where it lies inside one emotion.
 
 Source: Guo et al., "On Calibration of Modern Neural Networks", 2017.
 """
@@ -29,7 +29,7 @@ SAME_FACES = "montage"  # people with a few seconds each are held out together
 
 
 def labelled(folder: Path, modality: Modality) -> tuple[Reals, Labels, list[str]]:
-    """log p (N, 7), the true emotions (N,) and the people of all predictions inside one emotion."""
+    """Log p (N, 7), true emotions (N,) and people of all predictions inside one emotion."""
     logs, truths, people = [], [], []
     for stream in sorted(folder.glob(f"*_{modality}.csv")):
         path = folder / f"{stream.stem.removesuffix(f'_{modality}')}.csv"

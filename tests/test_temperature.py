@@ -20,9 +20,7 @@ def model(output: str, temperature: float) -> Model:
     return Model(MANIFEST.model_copy(update=changes), cast(Any, None), "CPU")
 
 
-@given(
-    arrays(np.float32, 7, elements=st.floats(-8, 8, width=32)), st.sampled_from([0.5, 1.0, 1.7])
-)
+@given(arrays(np.float32, 7, elements=st.floats(-8, 8, width=32)), st.sampled_from([0.5, 1.0, 1.7]))
 def test_probabilities_are_softened_as_their_logits_are(
     logits: np.ndarray[Any, np.dtype[np.float32]], temperature: float
 ) -> None:
