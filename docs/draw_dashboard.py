@@ -14,6 +14,7 @@ from rich.console import Console
 from streamer import config as configuration
 from streamer.clock import PacedClock
 from streamer.dashboard import render
+from streamer.figures import now as figures
 from streamer.pipeline import Models, Pipeline
 from streamer.resources import demo_clip
 from streamer.run import view
@@ -34,7 +35,8 @@ def main() -> None:
         pipeline = Pipeline(source, loaded, config, clock, tables, stop)
 
         def tick() -> None:
-            now = view(pipeline, "demo.mp4", "×1", "CPU")
+            shown = figures(pipeline.analysis.timeline)
+            now = view(pipeline, "demo.mp4", "×1", "CPU", shown)
             if now.t >= AT_S and not stop.is_set():
                 console.print(render(now, WIDTH, HEIGHT), height=HEIGHT)
                 stop.set()

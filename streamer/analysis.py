@@ -2,17 +2,19 @@
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from streamer.agreement import Agreement, Transitions
+from streamer.baseline import Baseline
 from streamer.clock import Clock, monotonic
 from streamer.fusion import Fuser
 from streamer.latency import Latency
 from streamer.pairing import Pair, Pairing
 from streamer.tables import SessionTables
+from streamer.timeline import Timeline
 from streamer.types import (
     ClosedBy,
     Floats,
@@ -52,18 +54,21 @@ class Analysis:
         self,
         segmenters: dict[Modality, Segmenter],
         pairing: Pairing,
+        timeline: Timeline,
         tables: SessionTables,
         clock: Clock,
         hold: Callable[[float], None],
-        fuser: Fuser | None = None,
+        baselines: Mapping[Modality, Baseline] | None = None,
+        fusion: tuple[Fuser, Segmenter] | None = None,
     ) -> None:
-        """``segmenters`` has one for "fused" if there is a ``fuser``."""
-        both = dict(segmenters)
-        self.fused = Track(both.pop("fused")) if fuser else None
-        self._fuser, self.fused_changes = fuser, Transitions(["fused"])
-        self.tracks = {m: Track(s) for m, s in both.items()}
+        self._baselines = baselines or {}
+        self.tracks = {m: Track(s) for m, s in segmenters.items()}
+        self._fuser = fusion[0] if fusion else None
+        self.fused = Track(fusion[1]) if fusion else None
+        self.fused_changes = Transitions(["fused"])
         self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
-        self.transitions = Transitions(list(self.tracks))
+        self.timeline = timeline
+        self.transitions = Transitions(list(segmenters))
         self.agreement = Agreement()
         self.recent: deque[Pair] = deque(maxlen=60)
         self.closed_by: ClosedBy = "end"
@@ -92,16 +97,24 @@ class Analysis:
 
     def _follow(self, message: Prediction | StreamEnd) -> None:
         track = self.tracks[message.modality]
+        baseline = self._baselines.get(message.modality)
+        if baseline is not None and isinstance(message, Prediction):
+            message = baseline.apply(message)
         if isinstance(message, Prediction):
             track.prediction_latency.add(monotonic() - message.captured)
             track.predictions += 1
+            self._tables.prediction(message)
             track.time, track.probs = message.end, message.probs
             track.affect = _affect(message)
             closed, settled = track.segmenter.push(message), track.segmenter.settled
         else:
             closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
             track.ended, track.probs, track.affect = True, None, None
+            last = Prediction(message.modality, message.t, message.t, message.t, None)
+            self._tables.prediction(last, self.closed_by)
         self._close(message.modality, closed, settled)
+        if isinstance(message, StreamEnd):
+            self.timeline.finish(message.modality, message.t)
         if message.modality == "voice":
             self._hear(message)
         if self._fuser and self.fused:
@@ -144,6 +157,8 @@ class Analysis:
             else:
                 self._tables.voice(interval)
                 track.row_latency.add(monotonic() - self._clock.captured(interval.end))
+        running = track.running
+        self.timeline.update(modality, closed, running.start if running else settled)
 
     def _hear(self, message: Prediction | StreamEnd) -> None:
         if isinstance(message, StreamEnd):

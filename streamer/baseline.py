@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamer.types import EMOTIONS, NEUTRAL, Floats, Prediction
+from streamer.types import EMOTIONS, NEUTRAL, Floats, Prediction, Reading
 
 LEAST = 5
 """Predictions without which there is no baseline."""
@@ -55,6 +55,12 @@ class Baseline:
         rested = probs * self._weights
         total: Floats = rested / rested.sum()
         return total
+
+    def rest_reading(self, reading: Reading, heard_to: float) -> Reading:
+        """A reading, rested if the baseline is complete: all was heard up to ``heard_to`` s."""
+        if heard_to < self.end:
+            return reading
+        return replace(reading, probs=self.rest(reading.probs))
 
     def _weigh(self) -> Floats:
         weights = np.ones(len(EMOTIONS), np.float32)

@@ -14,7 +14,7 @@ from streamer import __version__
 from streamer import config as configuration
 from streamer.config import Config
 from streamer.resources import demo_clip, user_config
-from streamer.types import StreamerError
+from streamer.types import Modality, StreamerError
 
 app = typer.Typer(
     add_completion=False,
@@ -60,6 +60,9 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print session.json at the end.")] = False,
     start: Annotated[float, typer.Option(help="Begin at this second of the file.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    save_predictions: Annotated[
+        bool, typer.Option("--save-predictions", help="Also write what the models said each time.")
+    ] = False,
 ) -> None:
     """Replay a recording through the models into tables.
 
@@ -75,9 +78,85 @@ def replay(
     if duration is not None and not duration >= 0.1:
         raise StreamerError(f"--duration {duration:g}: use 0.1 or more seconds")
     options = Options(
-        file, factor, out, session, config, settings or [], dashboard, start, duration, as_json
+        file,
+        factor,
+        out,
+        session,
+        config,
+        settings or [],
+        dashboard,
+        start,
+        duration,
+        as_json,
+        save_predictions,
     )
     outcome = replay_file(options, errors)
+    if as_json:
+        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+    raise typer.Exit(outcome.status)
+
+
+@app.command()
+def segment(
+    stream: Annotated[
+        Path, typer.Argument(help="A table of time and seven probabilities.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write: a new or empty one.", show_default=False)
+    ],
+    config: Annotated[Path | None, typer.Option(help="A config.yaml over the defaults.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="One value: segmenter.key=value.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="face or voice.  [default: by the table's columns]")
+    ] = None,
+    shift: Annotated[float, typer.Option(help="Add so many seconds to every time.")] = 0.0,
+) -> None:
+    """Segment saved predictions again, with other settings: no model runs.
+
+    Takes what --save-predictions wrote, or any table with the columns time, angry, disgust, fear,
+    happy, sad, surprise and neutral; probabilities are left empty where there is no face or voice.
+    """
+    from streamer.resegment import segment_file  # noqa: PLC0415
+
+    known: dict[str | None, Modality | None] = {None: None, "face": "face", "voice": "voice"}
+    if modality not in known:
+        raise StreamerError(f"--modality {modality}: use face or voice")
+    if not math.isfinite(shift):
+        raise StreamerError(f"--shift {shift:g}: use a number of seconds")
+    segment_file(stream, out, configuration.load(config, settings), known[modality], shift, errors)
+
+
+@app.command()
+def evaluate(
+    truth_dir: Annotated[
+        Path, typer.Argument(help="Recordings NAME.mp4 with NAME.csv.", show_default=False)
+    ],
+    sessions: Annotated[
+        Path | None, typer.Option(help="Judge the tables in DIR/NAME/ instead of replaying.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write: a new or empty one.  [default: dated]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml over the defaults.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="One value: section.key=value.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,
+) -> None:
+    """Measure how right the tables are, on recordings with known emotions.
+
+    NAME.csv has the columns start and end, in seconds, and face_emotion, voice_emotion or both.
+    Exit status as of replay.
+    """
+    from streamer.evaluation.command import Asked  # noqa: PLC0415
+    from streamer.evaluation.command import evaluate as judge  # noqa: PLC0415
+
+    if sessions is not None and (config or settings):
+        raise StreamerError("--sessions judges tables as they are: leave out --set and --config")
+    asked = Asked(truth_dir, sessions, out, config, settings or [])
+    outcome = judge(asked, errors, None if as_json else Console())
     if as_json:
         print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
     raise typer.Exit(outcome.status)

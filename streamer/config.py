@@ -66,12 +66,20 @@ class SegmenterConfig(Section):
     min_duration_s: Annotated[float, Field(ge=0, le=60)]
     max_gap_s: Annotated[float, Field(ge=0, le=60)]
     min_confidence: Share
+    baseline_s: Annotated[float, Field(ge=0, le=600)]
 
 
 class FusionConfig(Section):
     """How face and voice are weighed where they are taken together."""
 
     voice_weight: Share
+
+
+class AgreementConfig(Section):
+    """agreement.json: what face and voice have to do with each other."""
+
+    tolerance_s: Annotated[float, Field(ge=0, le=60)]
+    refresh_s: Seconds
 
 
 class ModelsConfig(Section):
@@ -114,6 +122,7 @@ class Config(Section):
     speech: SpeechConfig
     segmenter: SegmenterConfig
     fusion: FusionConfig
+    agreement: AgreementConfig
     models: ModelsConfig
     rings: RingsConfig
     live: LiveConfig

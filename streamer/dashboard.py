@@ -10,7 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from streamer import liveview
 from streamer.agreement import Agreement
+from streamer.figures import Now
 from streamer.pairing import Pair
 from streamer.types import EMOTIONS, UNKNOWN, DeviceState, Floats, Running
 
@@ -44,14 +46,13 @@ class ModalityView:
 @dataclass(frozen=True, slots=True)
 class Live:
     """What only a live session shows: its devices, what waits for the models (frames, s of sound),
-    how they were slowed, whether it is paused, the bottom line, and a small picture.
+    how they were slowed, the bottom line, and a small picture.
     """
 
     devices: list[DeviceState]
     waiting: tuple[int, float]
     slowed: str
-    paused: bool
-    hint: str
+    bottom: Text
     picture: RenderableType | None = None
 
 
@@ -72,6 +73,7 @@ class View:
     voice: ModalityView | None
     agreement: Agreement
     rows: list[Pair] = field(default_factory=list)
+    figures: Now | None = None
     live: "Live | None" = None
     fused: ModalityView | None = None
     """Face and voice together; None: one of them is missing."""
@@ -225,7 +227,29 @@ def _rows(view: View, room: int) -> Panel:
             f"{voice.score:.0%}" if label else "",
             Text("mismatch" if pair.mismatch else "", style="bold red"),
         )
-    return Panel(table, title=f"Closed intervals · {view.agreement.rows}", title_align="left")
+    return Panel(
+        table,
+        title=f"Closed intervals · {view.agreement.rows}",
+        title_align="left",
+        subtitle=Text(_figures(view.figures)) if view.figures else None,
+        subtitle_align="left",
+    )
+
+
+def _figures(now: Now) -> str:
+    """Agreement, kappa with its interval, the best lag, and how much of the time shows anything."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{value:.0%}"
+
+    kappa = "–" if now.kappa is None else f"{now.kappa:.2f}"
+    if now.kappa is not None and now.kappa_limits:
+        kappa += " [{:.2f}, {:.2f}]".format(*now.kappa_limits)
+    lag = "–" if now.lag is None else f"{now.lag:+.2f} s"
+    return (
+        f"agree {share(now.share)}  κ {kappa}  lag {lag}  "
+        f"face {share(now.face)}  voice {share(now.voice)}"
+    )
 
 
 def _status(view: View) -> RenderableType:
@@ -239,44 +263,14 @@ def _status(view: View) -> RenderableType:
     text = Text("   ".join(parts))
     if view.dropped:
         text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
-    hint = "Ctrl-C: stop, close the open intervals and write everything"
-    return Group(text, Text(view.live.hint if view.live else hint, "dim", no_wrap=True))
-
-
-METER_DB = -60.0
-"""The lower end of the level meter, dBFS."""
-
-
-def meter(level: float, width: int) -> Text:
-    """A level in dBFS as a bar."""
-    full = round(width * min(max(1 - level / METER_DB, 0.0), 1.0))
-    colour = "red" if level > -3 else "yellow" if level > -12 else "green"
-    return Text.assemble(("█" * full, colour), ("·" * (width - full), "dim"))
+    hint = Text("Ctrl-C: stop, close the open intervals and write everything", "dim")
+    return Group(text, view.live.bottom if view.live else hint)
 
 
 def _devices(live: Live) -> RenderableType:
-    """A line for each device, and one for what the models make of it all."""
-    grid = Table.grid(padding=(0, 1))
-    for _ in range(2):
-        grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    for device in live.devices:
-        well = "green" if device.status == "running" else "yellow"
-        told = Text()
-        if device.level is not None:
-            told.append_text(meter(device.level, 12)).append(f" {device.level:.0f} dBFS  ")
-        told.append(device.detail or device.name)
-        if device.drift_ppm is not None and device.drift_ms is not None:
-            told.append(f"  drift {device.drift_ppm:+.0f} ppm, {device.drift_ms:+.1f} ms")
-        if device.losses or device.dropped:
-            lost = f"  lost {device.losses}× {device.lost_s:.1f} s, {device.dropped} dropped"
-            told.append(lost, "yellow")
-        colour = "bold red" if device.status == "lost" else well
-        grid.add_row(Text(device.kind, "bold"), Text(device.status, colour), told)
+    """A line for each device, and one for what waits for the models."""
     frames, sound = live.waiting
     line = Text(f"waiting: {frames} pictures, {sound:.1f} s of sound")
     if live.slowed:
         line.append(f"   slowed: {live.slowed}", "bold yellow")
-    if live.paused:
-        line.append("   paused: nothing is taken in", "bold yellow")
-    return Group(grid, line)
+    return Group(*map(liveview.device, live.devices), line)

@@ -68,7 +68,8 @@ class Pairing:
 
     An interval as long as a voice window or longer takes the mean, weighted by how much was
     spoken, of the windows that lie wholly inside it; a shorter one has its own sound heard, but at
-    least ``speech.min_s`` around its middle (the original's rule, made bounded in memory). A voice
+    least ``speech.min_s`` around its middle (the original's rule, made bounded in memory). ``rest``
+    puts what was heard during an interval that ends at so many s on the person's baseline. A voice
     whose emotion is less probable than ``min_confidence``, 0…1, is Unknown.
     """
 
@@ -78,8 +79,10 @@ class Pairing:
         ask: Callable[[SpanRequest], None],
         has_audio: bool,
         min_confidence: float = 0.0,
+        rest: Callable[[Reading, float], Reading] = lambda reading, _: reading,
     ) -> None:
-        self._config, self._ask, self._min_confidence = config, ask, min_confidence
+        self._config, self._ask, self._rest = config, ask, rest
+        self._min_confidence = min_confidence
         self._windows: deque[Prediction] = deque()
         self._pending: deque[_Pending] = deque()
         self._heard = -np.inf if has_audio else np.inf
@@ -122,7 +125,8 @@ class Pairing:
         """Take the answer to a question."""
         for pending in self._pending:
             if pending.key == reply.key:
-                pending.voice = _voice(reply.reading, reply.voiced)
+                reading = reply.reading and self._rest(reply.reading, pending.face.end)
+                pending.voice = _voice(reading, reply.voiced)
         return self._complete()
 
     def give_up(self) -> list[Pair]:

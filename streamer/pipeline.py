@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from streamer import models
 from streamer.analysis import Analysis
+from streamer.baseline import Baseline
 from streamer.changepoint import ChangePointSegmenter
 from streamer.clock import Clock, cpu, monotonic
 from streamer.config import Config, SegmenterConfig
@@ -24,6 +25,7 @@ from streamer.ring import AudioRing, FrameRing
 from streamer.segmenter import ArgmaxSegmenter, ConfidentSegmenter, HysteresisSegmenter
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
+from streamer.timeline import Timeline
 from streamer.types import (
     SAMPLE_RATE,
     Failure,
@@ -121,19 +123,26 @@ class Pipeline:
             vad, emotion, self.audio, clock, config.speech, rings.max_lag_s, send
         )
         has_face, has_voice = source.info.has_video, source.info.has_audio
-        modalities: dict[Modality, bool] = {
-            "face": has_face,
-            "voice": has_voice,
-            "fused": has_face and has_voice,
-        }
+        modalities: dict[Modality, bool] = {"face": has_face, "voice": has_voice}
         segmenters = {m: segmenter(m, config.segmenter) for m, there in modalities.items() if there}
+        fusion = None
+        if has_face and has_voice:
+            fusion = Fuser(config.fusion.voice_weight), segmenter("fused", config.segmenter)
+        self.baselines: dict[Modality, Baseline] = {}
+        if seconds := config.segmenter.baseline_s:
+            self.baselines = {m: Baseline(seconds, source.info.start) for m in segmenters}
+        rest = {"rest": b.rest_reading} if (b := self.baselines.get("voice")) else {}
         self.analysis = Analysis(
             segmenters,
-            Pairing(config.speech, self.speech.ask, has_voice, config.segmenter.min_confidence),
+            Pairing(
+                config.speech, self.speech.ask, has_voice, config.segmenter.min_confidence, **rest
+            ),
+            Timeline(list(segmenters), source.info.start, config.agreement.tolerance_s),
             tables,
             clock,
             lambda t: self.audio.hold("owner", round(min(t * SAMPLE_RATE, FOREVER))),
-            Fuser(config.fusion.voice_weight) if modalities["fused"] else None,
+            self.baselines,
+            fusion,
         )
         self._bodies: dict[str, Callable[[], None]] = {"source": self._feed}
         if has_face:

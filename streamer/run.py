@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,9 +15,11 @@ from rich.text import Text
 
 from streamer import config as configuration
 from streamer import summary
+from streamer.agreement_file import AgreementFile
 from streamer.clock import Clock, FreeClock, PacedClock, monotonic, today
 from streamer.config import Config
 from streamer.dashboard import ModalityView, View, plain, render
+from streamer.figures import Now
 from streamer.pipeline import Models, Pipeline
 from streamer.resources import user_dir
 from streamer.sources.file import FileSource
@@ -42,6 +44,7 @@ class Options:
     start: float
     duration: float | None
     quiet: bool
+    predictions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +62,28 @@ def replay_file(options: Options, console: Console) -> Outcome:
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
     source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
     try:
-        # Its thread outlives it a little: none where nobody would see it.
-        with console.status("Loading the models…") if console.is_terminal else nullcontext():
+        with _busy(console, "Loading the models…"):
             loaded = Models.load(config)
-        _tell_once(loaded, console)
+        tell_once(loaded, console)
         now = today()
         folder = new_session(options.out, options.session, options.file.stem, now)
-        with SessionTables(folder, loaded.vocabularies()) as tables, _signals(stop) as caught:
+        chosen = loaded.vocabularies(), options.predictions
+        with SessionTables(folder, *chosen) as tables, signals(stop) as caught:
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
-            about = summary.opening(pipeline, loaded, config, speed, now)
-            write_summary(folder, about)
+            report = AgreementFile(folder, pipeline.analysis.timeline, config.agreement.refresh_s)
             _warn_missing(source, console)
-            ended, error = "end", None
+            display = _display(pipeline, options, config, console, speed, loaded, report)
+            about = summary.opening(pipeline, loaded, config, speed, now)
             try:
-                with _display(pipeline, options, config, console, speed, loaded) as tick:
-                    pipeline.run(tick)
-            except BaseException as failure:
-                ended, error = "error", str(failure) or type(failure).__name__
-                raise
+                run_session(pipeline, folder, about, display, caught)
             finally:
-                if caught:
-                    ended = signal.Signals(caught[0]).name
-                about |= summary.closing(pipeline, ended, error)
-                write_summary(folder, about)
+                with _busy(console, "Working out the agreement of face and voice…"):
+                    report.finish()
     finally:
         source.close()
     for problem in source.problems:
-        _warn(console, f"{options.file}: {problem}")
+        warn(console, f"{options.file}: {problem}")
     console.print(summary.report(pipeline))
     provider = _provider(loaded)
     console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
@@ -94,8 +91,38 @@ def replay_file(options: Options, console: Console) -> Outcome:
     return Outcome(status, about)
 
 
+def _busy(console: Console, what: str) -> AbstractContextManager[object]:
+    """Show that it works; its thread outlives it a little: none where nobody would see it."""
+    return console.status(what) if console.is_terminal else nullcontext()
+
+
+def run_session(
+    pipeline: Pipeline,
+    folder: Path,
+    about: dict[str, object],
+    display: AbstractContextManager[Callable[[], None]],
+    caught: list[int],
+) -> None:
+    """Run to the end, shown by ``display``'s tick, with session.json before and after: ``about``
+    becomes what it says. ``caught`` holds the signal that stopped it.
+    """
+    write_summary(folder, about)
+    ended, error = "end", None
+    try:
+        with display as tick:
+            pipeline.run(tick)
+    except BaseException as failure:
+        ended, error = "error", str(failure) or type(failure).__name__
+        raise
+    finally:
+        if caught:
+            ended = signal.Signals(caught[0]).name
+        about |= summary.closing(pipeline, ended, error)
+        write_summary(folder, about)
+
+
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[list[int]]:
+def signals(stop: threading.Event) -> Iterator[list[int]]:
     """Let Ctrl-C and SIGTERM end the session in order; a second one ends it at once."""
     caught: list[int] = []
 
@@ -121,11 +148,12 @@ def _display(
     console: Console,
     speed: str,
     loaded: Models,
+    report: AgreementFile,
 ) -> Iterator[Callable[[], None]]:
     """The tick that shows the session: the dashboard in a terminal, else a line now and then."""
 
     def now() -> View:
-        return view(pipeline, options.file.name, speed, _provider(loaded))
+        return view(pipeline, options.file.name, speed, _provider(loaded), report.now())
 
     wanted = console.is_terminal and not options.quiet
     if options.dashboard if options.dashboard is not None else wanted:
@@ -136,6 +164,7 @@ def _display(
 
             def redraw() -> None:
                 nonlocal shown
+                report.tick()
                 if (at := monotonic()) - shown >= 1 / config.dashboard.rate_hz - 0.01:
                     shown = at
                     live.update(render(now(), console.width, console.height), refresh=True)
@@ -146,6 +175,7 @@ def _display(
 
     def line() -> None:
         nonlocal last
+        report.tick()
         if monotonic() - last >= PLAIN_S:
             last = monotonic()
             console.print(plain(now()), markup=False)
@@ -153,7 +183,7 @@ def _display(
     yield line
 
 
-def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
+def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now) -> View:
     """What the dashboard shows of a running pipeline."""
     analysis, info = pipeline.analysis, pipeline.source.info
 
@@ -188,6 +218,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str) -> View:
         agreement=analysis.agreement,
         rows=list(analysis.recent),
         fused=modality("fused", "no face, nobody speaks"),
+        figures=figures,
     )
 
 
@@ -198,12 +229,13 @@ def _provider(loaded: Models) -> str:
 
 def _warn_missing(source: FileSource, console: Console) -> None:
     if not source.info.has_video:
-        _warn(console, "no picture in this file: the face's tables stay empty")
+        warn(console, "no picture in this file: the face's tables stay empty")
     if not source.info.has_audio:
-        _warn(console, "no sound in this file: the voice's tables stay empty")
+        warn(console, "no sound in this file: the voice's tables stay empty")
 
 
-def _warn(console: Console, text: str) -> None:
+def warn(console: Console, text: str) -> None:
+    """Say what is wrong, but stops nothing, in one line."""
     console.print(Text.assemble(("streamer:", "bold yellow"), " ", _clean(text)))
 
 
@@ -212,7 +244,7 @@ def _clean(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _tell_once(loaded: Models, console: Console) -> None:
+def tell_once(loaded: Models, console: Console) -> None:
     """Say what a model's licence asks to be said, at the first start with it."""
     seen = user_dir() / "notices"
     try:

@@ -9,6 +9,7 @@ from streamer import __version__
 from streamer.analysis import Track
 from streamer.config import Config
 from streamer.dashboard import milliseconds
+from streamer.figures import now
 from streamer.pipeline import Models, Pipeline
 from streamer.types import EMOTIONS, UNKNOWN
 
@@ -97,7 +98,7 @@ def _track(track: Track) -> dict[str, object]:
 
 
 def report(pipeline: Pipeline) -> RenderableType:
-    """What a session came to, two lines for each modality."""
+    """What a session came to: two lines for each modality, one for both together."""
     analysis = pipeline.analysis
     lines = Table.grid(padding=(0, 2))
     dropped = {"face": pipeline.frames.dropped, "voice": pipeline.speech.skipped}
@@ -111,8 +112,13 @@ def report(pipeline: Pipeline) -> RenderableType:
             f"row {milliseconds(track.row_latency.percentile(95))}[/]",
         )
     if analysis.fused:
+        changes = analysis.fused_changes.counts.get("fused", 0)
         lines.add_row("[bold]both[/]", _times(analysis.agreement.seconds.get("fused", {})))
-        lines.add_row("", f"[dim]{analysis.fused_changes.counts.get('fused', 0)} changes[/]")
+        lines.add_row("", f"[dim]{changes} changes[/]")
+    both = now(analysis.timeline)
+    if both.share is not None:
+        kappa = "not defined" if both.kappa is None else f"{both.kappa:.2f}"
+        lines.add_row("", f"agree {both.share:.0%} of the time, kappa {kappa}")
     return lines
 
 

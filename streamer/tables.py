@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,16 @@ from typing import Self
 
 from streamer.agreement import Transition
 from streamer.pairing import Pair
-from streamer.types import Interval, Modality, StreamerError, Vocabulary
+from streamer.predictions import columns, row
+from streamer.types import (
+    Interval,
+    Modality,
+    Prediction,
+    StreamerError,
+    Vocabulary,
+)
 
+MODALITIES: tuple[Modality, ...] = ("face", "voice")
 _DETAILS = "native_label,valence,arousal"
 HEADERS = {
     "video_intervals": "emotion,start,end,probability,intensity,frames,closed_by," + _DETAILS,
@@ -34,17 +42,15 @@ HEADERS = {
 class Table:
     """One CSV file. A row is one unbuffered write, so that no reader sees half a one."""
 
-    def __init__(self, path: Path, header: str) -> None:
+    def __init__(self, path: Path, header: Sequence[str]) -> None:
         self._file = path.open("xb", buffering=0)
         self._length = 0
         self._dirty = False
-        self._write(header + "\n")
+        self._write(_line(header))
 
     def append(self, *row: str) -> None:
         """Write one row."""
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(row)
-        self._write(line.getvalue())
+        self._write(_line(row))
 
     def sync(self) -> None:
         """Bring what was written to the disk."""
@@ -69,20 +75,28 @@ class Table:
 
 
 class SessionTables:
-    """The seven tables of a session in a new folder of its own.
+    """The seven tables of a session in a new folder of its own, and those of ``predictions``.
 
     vocabularies: the models' own labels, for the column native_label. Raises StreamerError if the
     folder can't be made or written, or the session exists already.
     """
 
     def __init__(
-        self, folder: Path, vocabularies: Mapping[Modality, Vocabulary] | None = None
+        self,
+        folder: Path,
+        vocabularies: Mapping[Modality, Vocabulary] | None = None,
+        predictions: bool = False,
     ) -> None:
         self.folder = folder
         self._vocabularies = vocabularies or {}
         self._tables: dict[str, Table] = {}
+        self._predictions = predictions
+        headers = {name: header.split(",") for name, header in HEADERS.items()}
+        if predictions:
+            for m in MODALITIES:
+                headers[f"{m}_predictions"] = columns(m, self._vocabularies.get(m))
         try:
-            for name, header in HEADERS.items():
+            for name, header in headers.items():
                 self._tables[name] = Table(folder / f"{name}.csv", header)
         except OSError as error:
             self.close()
@@ -105,11 +119,11 @@ class SessionTables:
         start, end = seconds(face.start), seconds(face.end)
         spoken = voice.label is not None
         heard = [share(voice.score), share(voice.intensity)] if spoken else ["", ""]
-        self._append("video_intervals", *_interval(face), *self._details(face))
+        self._append("video_intervals", *interval_row(face, self._vocabularies.get("face")))
         if pair.sound:
-            told = self._details_of("voice", voice.label or "", voice.details)
-            row = [voice.label or "", start, end, *heard, share(voice.voiced)]
-            self._append("audio_intervals", *row, *told)
+            told = _details(self._vocabularies.get("voice"), voice.label or "", voice.details)
+            values = [voice.label or "", start, end, *heard, share(voice.voiced)]
+            self._append("audio_intervals", *values, *told)
         length = seconds(float(end) - float(start))
         self._append("modality_duration", length, start, end, face.label, voice.label or "")
         if pair.mismatch:
@@ -120,7 +134,8 @@ class SessionTables:
 
     def voice(self, interval: Interval) -> None:
         """A closed interval of the voice itself."""
-        self._append("voice_intervals", *_interval(interval), *self._details(interval))
+        vocabulary = self._vocabularies.get("voice")
+        self._append("voice_intervals", *interval_row(interval, vocabulary))
 
     def fused(self, interval: Interval) -> None:
         """A closed interval of both together; its details are the modalities' mean weights."""
@@ -131,6 +146,12 @@ class SessionTables:
         """A change of emotion."""
         time, gap = seconds(change.time), seconds(change.gap)
         self._append("transitions", time, change.modality, change.source, change.target, gap)
+
+    def prediction(self, said: Prediction, closed_by: str = "") -> None:
+        """What a model says; with ``closed_by``: at which time its stream ended, and why."""
+        if self._predictions:
+            values = row(said, self._vocabularies.get(said.modality), closed_by)
+            self._append(f"{said.modality}_predictions", *values)
 
     def sync(self) -> None:
         """Bring all rows to the disk."""
@@ -145,17 +166,6 @@ class SessionTables:
         for table in self._tables.values():
             table.close()
 
-    def _details(self, interval: Interval) -> list[str]:
-        return self._details_of(interval.modality, interval.label, interval.details)
-
-    def _details_of(self, modality: Modality, label: str, details: tuple[float, ...]) -> list[str]:
-        """Native label, valence and arousal; each empty where it is not known."""
-        vocabulary = self._vocabularies.get(modality)
-        if vocabulary is None or not details:
-            return ["", "", ""]
-        affect = ["" if math.isnan(value) else share(value) for value in details[-2:]]
-        return [vocabulary.native(label, details), *affect]
-
     def _append(self, table: str, *row: str) -> None:
         try:
             self._tables[table].append(*row)
@@ -166,7 +176,7 @@ class SessionTables:
 class Markers:
     """markers.csv of a session: it is there from the first marker on."""
 
-    HEADER = "time,note"
+    HEADER = ("time", "note")
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -234,13 +244,30 @@ def new_session(out: Path, name: str | None, stem: str, now: datetime) -> Path:
         raise _unwritable(out, error) from None
 
 
+def new_folder(folder: Path) -> Path:
+    """Make ``folder``, or take an empty one: never one with files in it. Raises StreamerError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise StreamerError(f"{folder} is not empty; name a new folder")
+    except FileExistsError:
+        raise StreamerError(f"{folder} is a file; name a new folder") from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return folder
+
+
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Replace session.json in one step: a reader sees the old or the new one."""
-    path, beside = folder / "session.json", folder / ".session.json.part"
+    """Replace session.json. Raises StreamerError."""
+    replace_file(folder, "session.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_file(folder: Path, name: str, text: str) -> None:
+    """Replace a file in one step: a reader sees the old or the new one. Raises StreamerError."""
+    path, beside = folder / name, folder / f".{name}.part"
     try:
         with beside.open("w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -248,6 +275,11 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise _unwritable(folder, error) from None
+
+
+def interval_row(interval: Interval, vocabulary: Vocabulary | None) -> list[str]:
+    """The row of an interval of one modality, whose model has these labels of its own."""
+    return [*_interval(interval), *_details(vocabulary, interval.label, interval.details)]
 
 
 def _interval(interval: Interval) -> list[str]:
@@ -260,6 +292,20 @@ def _interval(interval: Interval) -> list[str]:
         str(interval.samples),
         interval.closed_by,
     ]
+
+
+def _details(vocabulary: Vocabulary | None, label: str, details: tuple[float, ...]) -> list[str]:
+    """Native label, valence and arousal; each empty where it is not known."""
+    if vocabulary is None or not details:
+        return ["", "", ""]
+    affect = ["" if math.isnan(value) else share(value) for value in details[-2:]]
+    return [vocabulary.native(label, details), *affect]
+
+
+def _line(row: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue()
 
 
 def _unwritable(folder: Path, error: OSError) -> StreamerError:

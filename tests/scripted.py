@@ -186,9 +186,10 @@ def pipeline(
     clock: Clock | None = None,
     stop: threading.Event | None = None,
     loaded: Models | None = None,
+    predictions: bool = False,
 ) -> tuple[Pipeline, SessionTables]:
     folder.mkdir(parents=True, exist_ok=True)
-    tables = SessionTables(folder)
+    tables = SessionTables(folder, predictions=predictions)
     made = Pipeline(
         source,
         loaded or models(),

@@ -18,9 +18,20 @@ IN_SOURCES = ["streamer.sources.demux", "streamer.sources.live"]
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", *IN_SOURCES],
-    ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
+    ["streamer.evaluation", "streamer.evaluation.metrics"],
+    ["streamer.evaluation.sessions"],
+    ["streamer.evaluation.judge"],
+    ["streamer.evaluation.figures", "streamer.evaluation.report"],
+    [
+        "streamer.models",
+        "streamer.segmenter",
+        "streamer.pairing",
+        "streamer.sources.file",
+    ],
+    ["streamer.timeline", "streamer.concordance", "streamer.predictions"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
-    ["streamer.face", "streamer.fusion"],
+    ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
+    ["streamer.figures"],
     [
         "streamer.tables",
         "streamer.dashboard",
@@ -30,13 +41,13 @@ LAYERS = [
         "streamer.calibrate",
         "streamer.consent",
         "streamer.keys",
-        "streamer.liveview",
         "streamer.preview",
     ],
-    ["streamer.analysis"],
+    ["streamer.analysis", "streamer.agreement_file"],
     ["streamer.pipeline"],
     ["streamer.summary"],
-    ["streamer.run", "streamer.catalog"],
+    ["streamer.run", "streamer.catalog", "streamer.resegment"],
+    ["streamer.evaluation.command"],
     ["streamer.cli"],
     ["streamer.__main__"],
 ]
@@ -105,6 +116,11 @@ def test_program_and_exporter_never_meet() -> None:
 def test_the_user_interface_is_the_cli_alone() -> None:
     users = {name for name in STREAMER if any(m.startswith("typer") for m, _ in imports(name))}
     assert users <= {"streamer.cli", "streamer.resources"}  # resources: the user's own folder
+
+
+def test_one_room_draws() -> None:
+    users = {n for n in MODULES if any(m.startswith("matplotlib") for m, _ in imports(n))}
+    assert users == {"streamer.evaluation.figures"}
 
 
 def test_only_the_clock_reads_wall_time() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from streamer.agreement import Agreement
 from streamer.dashboard import ModalityView, View, clock, milliseconds, plain, render
+from streamer.figures import Now
 from streamer.pairing import Pair, Voice
 from streamer.types import EMOTIONS, UNKNOWN, Interval, Running
 
@@ -38,6 +39,7 @@ def view(rows: int = 3, voice: bool = True, silent: bool = False) -> View:
         voice=shown if voice else None,
         agreement=agreement,
         rows=pairs,
+        figures=Now(0.58, 0.412, 0.25, 0.98, 0.641, (0.284, 0.553)),
     )
 
 
@@ -73,6 +75,7 @@ def test_everything_fits_and_fills_the_terminal(width: int, height: int) -> None
         "faces 10.0/s",
         "dropped 3",
         "row latency p95 750 ms",
+        "agree 58%  κ 0.41 [0.28, 0.55]  lag +0.25 s  face 98%  voice 64%",
         "Ctrl-C",
     ):
         assert needed in text, needed
@@ -83,6 +86,20 @@ def test_the_newest_rows_come_first_and_as_many_as_fit(height: int, fit: int) ->
     shown = [line for line in drawn(view(rows=60), 80, height) if "00:" in line or "01:" in line]
     starts = [line.split()[1] for line in shown[1:]]
     assert starts == [clock((59 - k) * 2.0) for k in range(fit)]
+
+
+@pytest.mark.parametrize(
+    ("figures", "line"),
+    [
+        (Now(None, None, None, 1.0, None), "agree –  κ –  lag –  face 100%  voice –"),
+        (
+            Now(1.0, -0.412, -2.75, 1.0, 1.0, (-0.553, -0.284)),
+            "agree 100%  κ -0.41 [-0.55, -0.28]  lag -2.75 s  face 100%  voice 100%",
+        ),
+    ],
+)
+def test_the_line_of_agreement_fits_always(figures: Now, line: str) -> None:
+    assert line in "\n".join(drawn(replace(view(), figures=figures), 80, 24))
 
 
 def test_a_missing_modality_says_so() -> None:

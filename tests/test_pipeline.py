@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scripted
-from scripted import ScriptedReader, ScriptedSource, at_rate, contents, sound
+from scripted import ScriptedReader, ScriptedSource, at_rate, config, contents, pipeline, sound
 
 from streamer import pipeline as module
 from streamer.clock import PacedClock
@@ -362,7 +362,8 @@ def test_overloaded_live_counts_drops_and_stays_near(tmp_path: Path, reader: Any
     assert run.pipeline.face.analysed == 160 - 109
     assert run.spans("video_intervals") == [("Sad", 0.0, 1.0), ("Angry", 11.0, LENGTH)]
     # The window that was heard, then the newest one that was ready.
-    assert said["voice"][:3] == [(0.0, 1.5), (10.25, 12.0), (10.75, 12.5)]
+    none = (0.25, 0.25)  # what was left out is no voice
+    assert said["voice"][:4] == [(0.0, 1.5), none, (10.25, 12.0), (10.75, 12.5)]
     assert run.pipeline.speech.skipped == 20
     assert run.pipeline.speech.windows == 32 - 20
     voices = run.spans("voice_intervals")
@@ -398,10 +399,10 @@ def breaks(run: Run, part: str, error: Exception) -> None:
     opened = threading.Event()
     whole = getattr(owner, name, None)
 
-    def failing(*given: Any) -> Any:
+    def failing(*arguments: Any) -> Any:
         if opened.is_set():
             raise error
-        return whole(*given)
+        return whole(*arguments)
 
     def both_open() -> None:
         run.wait(face=3, voice=3)
@@ -565,3 +566,20 @@ def test_the_inbox_is_bounded_for_a_slow_owner(tmp_path: Path) -> None:
     run.go()
     assert isinstance(run.pipeline, Pipeline)
     assert most <= run.pipeline._inbox.maxsize > 0
+
+
+@pytest.mark.parametrize("chunk", [1600, 48_000])
+def test_a_baseline_rests_face_and_voice_the_same_at_any_pace(tmp_path: Path, chunk: int) -> None:
+    script = [(0.0, 6.0, "Sad"), (6.0, 9.0, "Happy"), (9.0, 12.0, "Sad")]
+
+    def run(name: str, chunk: int, *settings: str) -> dict[str, str]:
+        source = ScriptedSource(at_rate(25, 12, script), sound(12, script), chunk=chunk)
+        made, tables = pipeline(tmp_path / name, source, config(*settings))
+        with tables:
+            made.run(lambda: None)
+        return contents(tmp_path / name)
+
+    settings = ("segmenter.policy=argmax", "segmenter.baseline_s=4")
+    rested = run("rested", chunk, *settings)
+    assert rested == run("again", 12_345, *settings)
+    assert run("plain", chunk, settings[0]) != rested

@@ -13,8 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from streamer.figures import document
 from streamer.resources import demo_clip
 from streamer.tables import HEADERS
+from streamer.timeline import Timeline
+from streamer.types import Interval, Modality
 
 
 def replay(out: Path, session: str, *arguments: str) -> dict[str, object]:
@@ -27,7 +30,8 @@ def replay(out: Path, session: str, *arguments: str) -> dict[str, object]:
 
 
 def tables(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / f"{name}.csv").read_bytes() for name in HEADERS}
+    files = ["agreement.json", *(f"{name}.csv" for name in HEADERS)]
+    return {name: (folder / name).read_bytes() for name in files}
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:
@@ -89,6 +93,21 @@ def test_session_json_tells_source_models_counts_latency_and_end(demo: Path) -> 
     assert summary["transitions"]["face"] == 2
     assert set(summary["latency_s"]["face"]["capture_to_prediction"]) == {"p50", "p95", "p99"}
     assert summary["config"]["segmenter"]["policy"] == "changepoint"
+
+
+def test_agreement_json_is_what_its_tables_say(demo: Path) -> None:
+    told = json.loads((demo / "agreement.json").read_text())
+    timeline = Timeline(["face", "voice"], 0.0, told["method"]["tolerance_s"])
+    names: dict[Modality, str] = {"voice": "voice_intervals", "face": "video_intervals"}
+    for modality, table in names.items():
+        for r in rows(demo, table):
+            times = float(r["start"]), float(r["end"])
+            closed = Interval(modality, r["emotion"], *times, 1.0, 1.0, 1, r["closed_by"])  # type: ignore[arg-type]
+            timeline.update(modality, [closed], closed.end)
+        timeline.finish(modality, told["end_s"])
+    assert document(timeline) == told
+    assert told["agreement"]["share"] > 0
+    assert told["state"] == "complete"
 
 
 def test_a_second_run_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How good the tables are, measured against known emotions."""
