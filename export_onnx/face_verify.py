@@ -4,19 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import av
+import cv2
 import numpy as np
 import onnxruntime as ort
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export_onnx.errors import ExportError
+from export_onnx.face_models import Request
 from export_onnx.manifest import Figure
+from export_onnx.verify import CLIP, LARGEST_DIFFERENCE, LEAST_AGREEMENT, Floats
 
 BATCHES = (1, 7, 32)
-LIMIT = 1e-4
+_EVERY = 10  # frames of the bundled clip
+# Where its one face is, as large as the detectors' squares: rows and columns, pixels of 640 x 480.
+FACE = slice(110, 285), slice(200, 375)
 
 
-def compare(module: nn.Module, model: bytes, shape: Sequence[int]) -> Figure:
+def verify(
+    module: nn.Module, full: bytes, model: bytes, shape: Sequence[int], request: Request
+) -> tuple[Figure, ...]:
+    """Compare an ONNX file with its network, in int8 also on real faces with its fp32 file.
+
+    Args:
+        module: as `compare` takes it.
+        full: the ONNX file in fp32.
+        model: the ONNX file in the precision that was asked for.
+        shape: of one picture; in int8 that of gray ones, (3, side, side).
+        request: the precision, and whether int8 may often name another class.
+
+    Raises:
+        ExportError: the file is further from its original than is taken, or cannot be run.
+
+    """
+    figure = compare(module, model, shape, LARGEST_DIFFERENCE[request.precision])
+    if request.precision != "int8":
+        return (figure,)
+    faces = read_faces(shape[-1])
+    share = agreement(_session(full), _session(model), faces)
+    if share < LEAST_AGREEMENT and not request.allow_disagreement:
+        raise ExportError(
+            f"the int8 model names the same emotion as fp32 for only {share:.1%} of {len(faces)} "
+            f"faces, under {LEAST_AGREEMENT:.0%}: --allow-disagreement takes it all the same"
+        )
+    note = f"int8 against fp32; most probable class, one speaker's face in {len(faces)} frames"
+    return figure, Figure("bundled clip", "agreement", round(share, 4), note=note)
+
+
+def compare(module: nn.Module, model: bytes, shape: Sequence[int], limit: float) -> Figure:
     """Return the largest absolute difference of the probabilities, over `BATCHES` pictures.
 
     Args:
@@ -24,23 +61,66 @@ def compare(module: nn.Module, model: bytes, shape: Sequence[int]) -> Figure:
             whose other members are compared as they are.
         model: the ONNX file, with the same outputs in the same order.
         shape: of one picture.
+        limit: the largest difference that is taken.
 
     Raises:
-        ExportError: the difference is above `LIMIT`, is no number, or the file cannot be run.
+        ExportError: the difference is above `limit`, is no number, or the file cannot be run.
 
     """
     try:
-        session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+        session = _session(model)
         found = [_difference(module, session, (batch, *shape)) for batch in BATCHES]
         worst = float(np.max(found))
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise ExportError(f"the exported model cannot be run: {error}") from error
-    if not worst <= LIMIT:
+    if not worst <= limit:
         raise ExportError(
-            f"the exported model differs from torch's by {worst:.1e}, more than {LIMIT:.0e}"
+            f"the exported model differs from torch's by {worst:.1e}, more than {limit:.0e}"
         )
     batches = ", ".join(map(str, BATCHES))
     return Figure(f"torch, batches {batches}", "largest difference", float(f"{worst:.2e}"))
+
+
+def read_faces(side: int) -> Floats:
+    """Return the face of the bundled clip in every tenth frame, as the FER2013 networks want it.
+
+    Float32 (N, 3, side, side), the middle of 48 x 48 gray pixels, 0 ... 1.
+
+    Raises:
+        ExportError: the clip is not there or cannot be read.
+
+    """
+    try:
+        with av.open(str(CLIP), "r") as clip:
+            frames = list(clip.decode(video=0))[::_EVERY]
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise ExportError(f"cannot read the pictures of {CLIP}: {error}") from None
+    cut = (48 - side) // 2
+    faces = []
+    for frame in frames:
+        gray = cv2.cvtColor(frame.to_ndarray(format="rgb24")[FACE], cv2.COLOR_RGB2GRAY)
+        small = cv2.resize(gray, (48, 48), interpolation=cv2.INTER_AREA)
+        faces.append(small[cut : cut + side, cut : cut + side])
+    pictures = np.stack(faces).astype(np.float32) / np.float32(255)
+    return np.repeat(pictures[:, None], 3, axis=1)
+
+
+def agreement(ours: ort.InferenceSession, theirs: ort.InferenceSession, faces: Floats) -> float:
+    """Return the share of `faces` (N, 3, H, W), one at a time, with the same most probable class.
+
+    One at a time: what the quantisation of activations does depends on all of a batch.
+    """
+    same = [_best(ours, face) == _best(theirs, face) for face in faces]
+    return float(np.mean(same))
+
+
+def _best(session: ort.InferenceSession, face: Floats) -> int:
+    logits: NDArray[np.float32] = session.run(None, {"face": face[None]})[0]
+    return int(logits.argmax())
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
 def _difference(module: nn.Module, session: ort.InferenceSession, shape: Sequence[int]) -> float:

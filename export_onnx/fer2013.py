@@ -14,10 +14,11 @@ from torch.nn import functional
 from export_onnx.errors import ExportError
 from export_onnx.face_models import Request
 from export_onnx.face_torch import Checkpoint, load_exactly, make_files, read_checkpoint
-from export_onnx.manifest import Card
+from export_onnx.manifest import Card, Figure
 
 LABELS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 _WHOLE, _CUT = 48, 44
+_HALVES = ("PublicTest", "PrivateTest")
 _VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
 
@@ -136,9 +137,21 @@ def export(request: Request) -> dict[str, bytes]:
         licence="MIT",
         sources=(checkpoint.source("Facial-Expression-Recognition.Pytorch", "MIT", "WuJie1010"),),
         mapping={label: label for label in LABELS},
+        accuracy=_published(checkpoint),
     )
     module = TenCrops(net).eval() if request.ten_crop else net
-    return make_files(module, card, (3, side, side), ["logits"])
+    return make_files(module, card, (3, side, side), ["logits"], request)
+
+
+def _published(checkpoint: Checkpoint) -> tuple[Figure, ...]:
+    """What the project's training wrote into the file, in per cent, measured with ten crops."""
+    found = {half: checkpoint.numbers.get(f"best_{half}_acc", -1) for half in _HALVES}
+    note = "as the checkpoint says; with ten crops"
+    return tuple(
+        Figure(f"FER2013 {half}", "accuracy", round(value / 100, 6), "published", note)
+        for half, value in found.items()
+        if 0 <= value <= 100
+    )
 
 
 def _check_classes(checkpoint: Checkpoint, layer: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import onnx
 
+from export_onnx.errors import ExportError
 from export_onnx.fetch import Member
 from export_onnx.graph import ONNX_VERSION
 
@@ -90,6 +92,12 @@ class Card:
     accuracy: tuple[Figure, ...] = ()
     producer: Mapping[str, str] = field(default_factory=dict)
     licence_text: bool = True
+
+
+def check_name(stem: str) -> None:
+    """Raise ExportError if a model's files cannot have this name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
+        raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
 
 
 def make_manifest(card: Card, model: bytes, parts: Mapping[str, bytes] | None = None) -> str:

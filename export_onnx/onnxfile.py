@@ -17,6 +17,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 # Protocol buffers end at 2 GiB; the graph itself needs a little of it.
 ONE_FILE_BYTES = 1_900_000_000
+DENSE = ("MatMul", "Gemm")
 
 
 def name_axes(path: Path) -> None:
@@ -28,24 +29,32 @@ def name_axes(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def convert(fp32: Path, path: Path, precision: Precision, limit: int = ONE_FILE_BYTES) -> None:
+def convert(
+    fp32: Path,
+    path: Path,
+    precision: Precision,
+    limit: int = ONE_FILE_BYTES,
+    operators: tuple[str, ...] = DENSE,
+) -> None:
     """Write the fp32 model as `path` in another precision; its weights go beside it if large.
 
-    fp16 keeps float32 inputs and outputs. int8 is dynamic: MatMul and Gemm with one uint8 scale
-    for each channel, which processors without VNNI run without overflow.
+    fp16 keeps float32 inputs and outputs. int8 is dynamic and unsigned, which processors
+    without VNNI run without overflow: MatMul and Gemm with one scale for each channel; Conv, if
+    wanted, with one for all.
 
     Args:
         fp32: the model; its external data, if any, lies beside it.
         path: NAME.onnx in an existing folder; external data becomes NAME.onnx.data.
         precision: fp32, fp16 or int8.
         limit: bytes of weights above which they go beside the model.
+        operators: what becomes int8.
 
     """
     if precision == "int8":
         quantize_dynamic(
             fp32,
             path,
-            op_types_to_quantize=["MatMul", "Gemm"],
+            op_types_to_quantize=list(operators),
             per_channel=True,
             weight_type=QuantType.QUInt8,
             use_external_data_format=_weights_bytes(fp32) > limit,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +30,9 @@ from export_onnx.errors import ExportError
 from export_onnx.fetch import Progress
 from export_onnx.heads import SpeechClassifier
 from export_onnx.labels import is_dimensional, native_labels, to_emotions
+from export_onnx.manifest import check_name
 from export_onnx.onnxfile import ONE_FILE_BYTES, Precision, convert, describe, name_axes
+from export_onnx.quiet import quiet
 from export_onnx.speech_models import SpeechModel
 from export_onnx.verify import SAMPLE_RATE, Floats, Net, open_session, verify
 from export_onnx.verify import as_net as session_as_net
@@ -136,8 +136,7 @@ def _read(
         raise ExportError(f"the outputs are {', '.join(labels)}, not arousal, dominance, valence")
     mapping = None if is_dimensional(labels) else to_emotions(labels)
     stem = wishes.name or _stem(checkpoint.name, wishes)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem):
-        raise ExportError(f"--name {stem!r}: use letters, digits, '.', '_' and '-' only")
+    check_name(stem)
     preprocess = _preprocess(network.config, extractor, wishes.split)
     return network, _Plan(stem, labels, mapping, preprocess, licence), f"{family}, {kind} head"
 
@@ -173,12 +172,12 @@ def _make(
 ) -> list[Path]:
     raw, path = folder / "fp32" / "model.onnx", folder / f"{plan.name}.onnx"
     raw.parent.mkdir()
-    with progress(f"Exporting {plan.name}"), _quiet():
+    with progress(f"Exporting {plan.name}"), quiet():
         if wishes.split:
             split.to_onnx(network, _front(raw), raw, OPSET)
         else:
             _to_onnx(network, kind.partition(",")[0], raw)
-    with progress(f"Writing {plan.name} as {wishes.precision}"), _quiet():
+    with progress(f"Writing {plan.name} as {wishes.precision}"), quiet():
         for source, target in ((raw, path), (_front(raw), _front(path))):
             if source.exists():
                 convert(source, target, wishes.precision, wishes.limit)
@@ -243,16 +242,3 @@ def _to_onnx(network: SpeechClassifier, family: str, path: Path) -> None:
     optimum_export(network, config, path, opset=OPSET, disable_dynamic_axes_fix=True)
     network.eval()  # the exporter of torch may leave it in training mode
     name_axes(path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what the tool chain says of itself: its result is compared, not trusted."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

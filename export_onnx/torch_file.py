@@ -78,6 +78,23 @@ def find_state(loaded: Any, name: str) -> dict[str, Any]:
     return dict(loaded)
 
 
+def find_numbers(loaded: Any) -> dict[str, float]:
+    """Return the numbers that a training wrote beside the weights, such as its best accuracy."""
+    entries = loaded.items() if isinstance(loaded, Mapping) else ()
+    single = {key: value.item() if _is_single(value) else value for key, value in entries}
+    return {
+        key: float(value)
+        for key, value in single.items()
+        if isinstance(key, str) and isinstance(value, int | float)
+    }
+
+
+def _is_single(value: Any) -> bool:
+    import torch  # noqa: PLC0415
+
+    return isinstance(value, torch.Tensor) and value.dim() == 0
+
+
 def read_arrays(data: bytes, name: str) -> dict[str, npt.NDArray[np.float32]]:
     """Return the float32 weights in a state dict's file by name. Raises ExportError."""
     state = find_state(read_object(data, name), name)

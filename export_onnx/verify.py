@@ -45,11 +45,19 @@ def read_sound(path: Path = CLIP) -> Floats:
 
 
 def open_session(path: Path, threads: int = 0) -> ort.InferenceSession:
-    """Return a session on the processor; `threads` 0 takes what ONNX Runtime likes."""
+    """Return a session on the processor; `threads` 0 takes what ONNX Runtime likes.
+
+    Raises:
+        ExportError: ONNX Runtime cannot load the file.
+
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises many unrelated types
+        raise ExportError(f"the exported model cannot be loaded: {error}") from error
 
 
 def as_net(session: ort.InferenceSession) -> Net:

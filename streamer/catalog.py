@@ -8,6 +8,7 @@ import yaml
 from rich.console import Console, RenderableType
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from streamer import models
 from streamer.config import Config, load
@@ -34,7 +35,7 @@ def listing(config: Config) -> RenderableType:
         table.add_column(column, justify=side, no_wrap=True, min_width=least)
     for name in models.known(config.models):
         manifest, _ = models.find(name, config.models)
-        table.add_row(
+        cells = (
             "●" if _used(config, manifest.task) == name else "",
             name,
             manifest.task,
@@ -42,6 +43,7 @@ def listing(config: Config) -> RenderableType:
             "research only" if manifest.licence.research_only else manifest.licence.name,
             next((f"{a.metric} {a.value:.3g}" for a in manifest.accuracy), ""),
         )
+        table.add_row(*map(Text, cells))
     return table
 
 
@@ -49,18 +51,17 @@ def details(name: str, config: Config) -> RenderableType:
     """Everything that the manifest of one model says."""
     manifest, path = models.find(name, config.models)
     table = Table.grid(padding=(0, 2))
-    for key, value in manifest.model_dump(exclude={"manifest", "accuracy", "sources"}).items():
-        table.add_row(f"[bold]{key}[/]", str(value))
+    said = manifest.model_dump(exclude={"manifest", "accuracy", "sources"})
+    rows = [(key, str(value)) for key, value in said.items()]
     for source in manifest.sources:
         where = f"{source.package} {source.version} ({source.registry}), {source.member}"
-        table.add_row("[bold]source[/]", f"{where}; {source.licence}, {source.authors}")
+        rows.append(("source", f"{where}; {source.licence}, {source.authors}"))
     for figure in manifest.accuracy:
         note = f" ({figure.note})" if figure.note else ""
-        table.add_row(
-            "[bold]accuracy[/]",
-            f"{figure.metric} {figure.value:g} on {figure.data}, {figure.origin}{note}",
-        )
-    table.add_row("[bold]path[/]", str(path))
+        what = f"{figure.metric} {figure.value:g} on {figure.data}, {figure.origin}{note}"
+        rows.append(("accuracy", what))
+    for key, value in (*rows, ("path", str(path))):
+        table.add_row(Text(key, "bold"), Text(value))
     return table
 
 

@@ -30,7 +30,12 @@ class BlazeFace:
         self._size = int(model.manifest.preprocess["size"][0])
         self._min_logit = _logit(min_score)
         self._anchors = _anchors(self._size)
-        self._input = model.manifest.inputs[0].name
+        self._input, shape = model.manifest.inputs[0].name, model.manifest.inputs[0].shape
+        if shape != [1, self._size, self._size, 3]:
+            name = model.manifest.name
+            raise StreamerError(
+                f"model {name}: its manifest's preprocess.size does not fit {shape}"
+            )
 
     def detect(self, image: Image) -> list[Face]:
         """Faces in an RGB picture uint8 (H, W, 3), best first."""
@@ -94,7 +99,7 @@ class FaceEmotion:
         self._mean = np.array(pre.get("mean", [0]), np.float32)
         self._std = np.array(pre.get("std", [1]), np.float32)
         width, height = self._cut
-        channels = tensor.shape[1 if self._first else -1]
+        channels = tensor.shape[1 if self._first else -1] if len(tensor.shape) == 4 else 0
         self._channels = channels if isinstance(channels, int) else 1 if self._gray else 3
         whole = [self._channels, height, width] if self._first else [height, width, self._channels]
         if (

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from streamer import preprocess
 from streamer.config import ModelsConfig
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
@@ -23,19 +24,29 @@ Task = Literal[
     "face-detection", "face-emotion", "voice-activity", "speech-emotion", "speech-dimensions"
 ]
 
-
-PREPROCESS: dict[Task, set[str]] = {
-    "face-detection": {"size", "scale", "shift", "crop"},
-    "face-emotion": {"size"},
-    "voice-activity": {"chunk", "context"},
-    "speech-emotion": {"sample_rate", "normalise", "min_window_s"},
-    "speech-dimensions": {"sample_rate", "normalise", "min_window_s"},
+PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
+    "face-detection": preprocess.FaceDetection,
+    "face-emotion": preprocess.FaceEmotion,
+    "voice-activity": preprocess.VoiceActivity,
+    "speech-emotion": preprocess.Speech,
+    "speech-dimensions": preprocess.Speech,
 }
-"""What a manifest must say of the preprocessing for each task."""
+"""What the entry ``preprocess`` of a manifest must be for each task."""
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: object) -> object:
+        """No control characters: people see it in their terminals."""
+        texts = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            texts = [*value, *value.values()]
+        if not all(text.isprintable() for text in texts if isinstance(text, str)):
+            raise ValueError("holds characters that can't be printed")
+        return value
 
 
 class Tensor(_Part):
@@ -92,6 +103,8 @@ class File(_Part):
 class Manifest(_Part):
     """The contract between `export_onnx` and `streamer`: NAME.json beside NAME.onnx.
 
+    ``preprocess`` holds what PREPROCESS says for the task, as it stands in the file.
+
     A label that ``mapping`` maps to None is none of the seven: its share is left out.
     """
 
@@ -104,8 +117,8 @@ class Manifest(_Part):
     sha256: str
     bytes: int
     opset: int
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: Annotated[list[Tensor], Field(min_length=1)]
+    outputs: Annotated[list[Tensor], Field(min_length=1)]
     preprocess: dict[str, Any]
     labels: list[str] | None
     mapping: dict[str, str | None] | None
@@ -186,8 +199,6 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
     manifest, path = find(name, config)
     if manifest.task != task:
         raise StreamerError(f"model {name} is for {manifest.task}, not for {task}")
-    if missing := PREPROCESS[task] - set(manifest.preprocess):
-        raise StreamerError(f"model {name}: its manifest's preprocess lacks {min(missing)}")
     meant = set((manifest.mapping or {}).values()) - {None}
     unmapped = set(manifest.labels or []) - set(manifest.mapping or {})
     if task.endswith("-emotion") and (meant - set(EMOTIONS) or unmapped or not meant):
@@ -197,6 +208,7 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
     check(manifest, path)
     providers = _providers(config.provider)
     session = _session(path, providers, config.threads)
+    _compare(manifest, session)
     parts = {
         part.name: _session(path.with_name(part.file), providers, config.threads)
         for part in manifest.parts
@@ -224,6 +236,34 @@ def _session(path: Path, providers: list[str], threads: int) -> ort.InferenceSes
         raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
 
 
+def _compare(manifest: Manifest, session: ort.InferenceSession) -> None:
+    """Raises StreamerError if the file's inputs and outputs are not those of its manifest, or can't
+    be what the task needs.
+    """
+    name, inputs, outputs = manifest.name, session.get_inputs(), session.get_outputs()
+    for told, found in ((manifest.inputs, inputs), (manifest.outputs, outputs)):
+        if [t.name for t in told] != [f.name for f in found] or not all(
+            _same_shape(t.shape, f.shape) for t, f in zip(told, found, strict=True)
+        ):
+            shapes = ", ".join(f"{f.name} {f.shape}" for f in found)
+            raise StreamerError(f"model {name}: the file has {shapes}; its manifest says otherwise")
+    wanted = 3 if manifest.task == "voice-activity" else 1
+    if len(inputs) != wanted or {f.type for f in inputs} != {"tensor(float)"}:
+        raise StreamerError(f"model {name}: {manifest.task} takes {wanted} input(s) of float32")
+    count, classes = len(manifest.labels or []), manifest.outputs[0].shape[-1:]
+    if count and not _same_shape(classes, [count]):
+        raise StreamerError(f"model {name}: its manifest has {count} labels for {classes} outputs")
+
+
+def _same_shape(told: list[int | str], found: list[int | str | None]) -> bool:
+    """Whether two shapes agree where both give a number."""
+    return len(told) == len(found) and all(
+        a == b
+        for a, b in zip(told, found, strict=True)
+        if isinstance(a, int) and isinstance(b, int)
+    )
+
+
 def check(manifest: Manifest, path: Path) -> None:
     """Raises StreamerError if a file of the model is not what its manifest says."""
     _check(path, manifest.sha256)
@@ -248,16 +288,26 @@ def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
     for folder in folders:
         path = folder / f"{name}.json"
         if path.is_file():
-            try:
-                manifest = Manifest.model_validate_json(path.read_bytes())
-            except ValidationError as error:
-                first = error.errors()[0]
-                key = ".".join(str(part) for part in first["loc"])
-                raise StreamerError(f"model manifest {path}: {key}: {first['msg']}") from None
+            manifest = _read(path)
             if not (folder / manifest.file).is_file():
                 raise StreamerError(f"model file {folder / manifest.file} is missing")
             return manifest, folder / manifest.file
     raise StreamerError(f"no model {name!r}; there are: {', '.join(sorted(known(config)))}")
+
+
+def _read(path: Path) -> Manifest:
+    place = ""
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+        place = "preprocess."
+        PREPROCESS[manifest.task].model_validate(manifest.preprocess)
+    except OSError as error:
+        raise StreamerError(f"model manifest {path}: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = place + ".".join(str(part) for part in first["loc"])
+        raise StreamerError(f"model manifest {path}: {key}: {first['msg']}") from None
+    return manifest
 
 
 def _check(path: Path, sha256: str) -> None:
@@ -272,11 +322,15 @@ def _check(path: Path, sha256: str) -> None:
 
 def _external(path: Path) -> set[str]:
     """The files that an ONNX file takes weights from: the entries "location" of its tensors."""
-    mark, found, at = b"\x0a\x08location\x12", set(), 0
+    mark, at = b"\x0a\x08location\x12", 0
+    found: set[str] = set()
+    if not path.stat().st_size:  # can't be mapped, and is no model
+        return found
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         while (at := data.find(mark, at)) >= 0:
             at += len(mark)
-            found.add(data[at + 1 : at + 1 + data[at]].decode(errors="replace"))
+            length = sum(data[at : at + 1])  # 0 where the file ends
+            found.add(data[at + 1 : at + 1 + length].decode(errors="replace"))
     return found
 
 

@@ -19,6 +19,7 @@ Indices = NDArray[np.int64]
 KEYS = ("min_face_px", "factor", "thresholds")
 """What its manifest must say besides what every detector's does."""
 
+_SIDES = [12, 24, 48]  # of the networks' pictures, in pixels
 _STRIDE, _CELL = 2, 12  # of the first network, in pixels of its scaled picture
 
 
@@ -39,10 +40,11 @@ class Mtcnn:
         if missing or {"rnet", "onet"} - set(model.parts):
             what = f"preprocess lacks {missing[0]}" if missing else "parts lack rnet or onet"
             raise StreamerError(f"model {name}: its manifest's {what}")
+        if pre["size"] != _SIDES:
+            raise StreamerError(f"model {name}: its manifest's preprocess.size is not {_SIDES}")
         self._model = model
-        self._sides = [int(side) for side in pre["size"]]
         self._scale, self._shift = np.float32(pre["scale"]), np.float32(pre["shift"])
-        self._zoom, self._factor = self._sides[0] / pre["min_face_px"], float(pre["factor"])
+        self._zoom, self._factor = _SIDES[0] / pre["min_face_px"], float(pre["factor"])
         self._least = [float(value) for value in pre["thresholds"]]
         self._min_score = min_score
 
@@ -71,7 +73,7 @@ class Mtcnn:
         whole = np.array([[0, 0, width, height]])
         boxes, scores, shifts = [], [], []
         scale, least = self._zoom, min(height, width) * self._zoom
-        while least >= self._sides[0]:
+        while least >= _SIDES[0]:
             size = int(height * scale + 1), int(width * scale + 1)
             out = self._run("", _means(sums, whole, size))
             row, column = np.nonzero(out["prob"][0, 1] >= self._least[0])
@@ -103,7 +105,7 @@ class Mtcnn:
         boxes, cut = boxes[inside], cut[inside]
         if not len(boxes):
             return boxes, np.zeros(0, np.float32)
-        side = self._sides[step]
+        side = _SIDES[step]
         out = self._run(part, _means(sums, cut, (side, side)))
         scores = out["prob"][:, 1]
         passed = np.flatnonzero(scores > self._least[step])

@@ -254,7 +254,7 @@ def tell_once(loaded: Models, console: Console) -> None:
     fresh = [m for m in loaded.all() if m.manifest.licence.notice and m.manifest.sha256 not in told]
     for model in fresh:
         console.print(
-            f"[bold]{model.manifest.name}:[/] {escape(model.manifest.licence.notice or '')}"
+            f"[bold]{escape(model.manifest.name)}:[/] {escape(model.manifest.licence.notice or '')}"
         )
     try:
         seen.parent.mkdir(parents=True, exist_ok=True)

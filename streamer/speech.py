@@ -22,6 +22,12 @@ class VoiceActivity:
         self._model, self._threshold, self._ring = model, threshold, ring
         pre = model.manifest.preprocess
         self._chunk, self._context = int(pre["chunk"]), int(pre["context"])
+        shape = model.manifest.inputs[0].shape
+        if shape[1:] != [self._chunk + self._context] or self._context > self._chunk:
+            name = model.manifest.name
+            raise StreamerError(
+                f"model {name}: its manifest's preprocess.chunk and context do not fit {shape}"
+            )
         self._voiced = np.zeros(int(memory_s * SAMPLE_RATE / self._chunk) + self._BLOCK, np.bool_)
         self._h = np.zeros((1, 1, 128), np.float32)
         self._c = np.zeros((1, 1, 128), np.float32)
@@ -97,6 +103,10 @@ class SpeechNetwork:
         self._normalise = pre["normalise"] == "zero-mean-unit-variance"
         self._input = model.manifest.inputs[0].name
         self._split = pre.get("split")
+        if self._split and "features" not in model.parts:
+            raise StreamerError(
+                f"model {model.manifest.name}: its manifest splits it, but names no part 'features'"
+            )
         self._first, self._vectors = 0, np.zeros((0, 0), np.float32)
 
     def outputs(self, pcm: Floats, start: int | None = None) -> Floats | None:

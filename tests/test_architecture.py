@@ -14,21 +14,18 @@ MODULES = {
 }
 
 # A module may import what stands on a line above its own, and nothing else of ours.
-IN_SOURCES = ["streamer.sources.demux", "streamer.sources.live"]
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
-    ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", *IN_SOURCES],
-    ["streamer.evaluation", "streamer.evaluation.metrics"],
+    ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
+    ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.evaluation.sessions"],
     ["streamer.evaluation.judge"],
     ["streamer.evaluation.figures", "streamer.evaluation.report"],
-    [
-        "streamer.models",
-        "streamer.segmenter",
-        "streamer.pairing",
-        "streamer.sources.file",
-    ],
-    ["streamer.timeline", "streamer.concordance", "streamer.predictions"],
+    [*(f"streamer.sources.{name}" for name in ("demux", "decode", "capture", "live"))],
+    ["streamer.sources.portaudio", "streamer.sources.placer"],
+    ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
+    [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],
+    ["streamer.timeline", "streamer.concordance", "streamer.predictions", "streamer.devices"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
     ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
     ["streamer.figures"],

@@ -1,6 +1,7 @@
 """Face checkpoints become models that run in the analyzer; broken ones are refused in one line."""
 
 import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -26,7 +28,7 @@ from export_onnx.face_models import FACE_MODELS, Request
 from export_onnx.manifest import write_files
 from streamer import config as configuration
 from streamer import models
-from streamer.face import FaceEmotion, FaceReader
+from streamer.face import BlazeFace, FaceEmotion, FaceReader
 from streamer.models import Model
 from streamer.resources import demo_clip
 from streamer.types import EMOTIONS, Face, Image, StreamerError
@@ -131,8 +133,15 @@ def test_all_batches_are_compared_and_told_of(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     manifest = json.loads((tmp_path / "out" / "fer2013_resnet18.json").read_text("utf-8"))
-    (figure,) = manifest["accuracy"]
-    assert figure.pop("value") < 1e-4
+    published, figure = manifest["accuracy"]
+    assert published == {
+        "data": "FER2013 PrivateTest",
+        "metric": "accuracy",
+        "value": 0.731,
+        "origin": "published",
+        "note": "as the checkpoint says; with ten crops",
+    }
+    assert 0 < figure.pop("value") < 1e-4
     assert figure == {
         "data": "torch, batches 1, 7, 32",
         "metric": "largest difference",
@@ -151,18 +160,128 @@ def test_a_difference_is_refused(made: Path, monkeypatch: pytest.MonkeyPatch) ->
     net = fer2013_exporter.ResNet18().eval()
     net.load_state_dict(fill(net.state_dict()))
     model = (made / "fer2013_resnet18.onnx").read_bytes()
-    face_verify.compare(net, model, (3, 44, 44))
+    face_verify.compare(net, model, (3, 44, 44), 1e-4)
     other = copy.deepcopy(net)
     with torch.no_grad():
         other.linear.bias[0] += 1
     with pytest.raises(ExportError, match="differs from torch's by"):
-        face_verify.compare(other, model, (3, 44, 44))
+        face_verify.compare(other, model, (3, 44, 44), 1e-4)
     with torch.no_grad():
         other.linear.bias[0] = float("nan")
     with pytest.raises(ExportError, match="nan"):
-        face_verify.compare(other, model, (3, 44, 44))
+        face_verify.compare(other, model, (3, 44, 44), 1e-4)
     with pytest.raises(ExportError, match="cannot be run"):
-        face_verify.compare(net, b"no model", (3, 44, 44))
+        face_verify.compare(net, b"no model", (3, 44, 44), 1e-4)
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+def command(out: Path, model: str, source: Path, *options: str) -> dict[str, Any]:
+    """The manifest that the command line writes."""
+    arguments = [model, "--source", str(source), "--out", str(out), *options]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    path = Path(result.stdout.splitlines()[1].split()[0])
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    assert path == out / f"{manifest['name']}.json"
+    return manifest
+
+
+def figures(manifest: dict[str, Any], metric: str) -> list[float]:
+    return [f["value"] for f in manifest["accuracy"] if f["metric"] == metric]
+
+
+HALVES = {
+    "fer2013_resnet18": ("fer2013-resnet18", "resnet.t7"),
+    "hsemotion_b0_8_va": ("hsemotion", "b0"),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_half_precision_is_verified_and_runs_in_the_analyzer(
+    made: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face_verify, "BATCHES", FEW)
+    model, source = HALVES[name]
+    manifest = command(tmp_path, model, made / source, "--precision", "fp16")
+    assert manifest["name"] == f"{name}-fp16"
+    assert 0 < figures(manifest, "largest difference")[0] <= 1e-2
+    assert {t["dtype"] for t in (*manifest["inputs"], *manifest["outputs"])} == {"float32"}
+    assert manifest["bytes"] < 0.55 * (made / f"{name}.onnx").stat().st_size
+    full, half = load(name, made), load(f"{name}-fp16", tmp_path)
+    image = np.random.default_rng(4).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    exact, near = (
+        FaceEmotion(m, {"side": 1, "up": 0}).read(image, Face(9, 9, 80, 80, 1)).probs
+        for m in (full, half)
+    )
+    np.testing.assert_allclose(near, exact, atol=1e-2)
+
+
+def test_int8_is_compared_with_fp32_on_the_clips_faces(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face_verify, "BATCHES", FEW)
+    options = ("--precision", "int8", "--name", "small")
+    manifest = command(tmp_path, "fer2013-resnet18", made / "resnet.t7", *options)
+    assert figures(manifest, "agreement")[0] >= 0.95
+    assert 0 < figures(manifest, "largest difference")[0] < 0.1
+    assert "53 frames" in manifest["accuracy"][-1]["note"]
+    assert manifest["bytes"] < 0.3 * (made / "fer2013_resnet18.onnx").stat().st_size
+    (logits,) = load("small", tmp_path).run(face=picture(1, 44))
+    assert logits.shape == (1, 7)
+
+
+def test_int8_that_disagrees_is_refused_unless_told(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face_verify, "BATCHES", FEW)
+    monkeypatch.setattr(face_verify, "agreement", lambda *_: 0.9)
+    request = Request("fer2013-resnet18", made / "resnet.t7", precision="int8")
+    with pytest.raises(ExportError, match=r"90\.0% of 53 faces.*--allow-disagreement"):
+        fer2013_exporter.export(request)
+    files = fer2013_exporter.export(dataclasses.replace(request, allow_disagreement=True))
+    manifest = json.loads(files["fer2013_resnet18-int8.json"])
+    assert figures(manifest, "agreement") == [0.9]
+
+
+def test_agreement_counts_the_same_most_probable_class(made: Path) -> None:
+    whole, faces = face_verify.read_faces(48)[:8], face_verify.read_faces(44)[:8]
+    assert (whole[:, :, 2:46, 2:46] == faces).all()
+    assert faces.shape == (8, 3, 44, 44)
+    assert (faces[:, 0] == faces[:, 2]).all()
+    assert 0.1 < faces.mean() < 0.9
+    one, other = (load(name, made).session for name in ("fer2013_resnet18", "fer2013_vgg19"))
+    best = [[s.run(None, {"face": f[None]})[0].argmax() for f in faces] for s in (one, other)]
+    assert face_verify.agreement(one, one, faces) == 1
+    assert face_verify.agreement(one, other, faces) == np.mean(np.equal(*best))
+
+
+def test_the_clips_face_is_where_the_detector_sees_it() -> None:
+    settings = configuration.load()
+    blazeface = BlazeFace(models.load("blazeface", "face-detection", settings.models), 0.5)
+    rows, columns = face_verify.FACE
+    with av.open(str(demo_clip())) as clip:
+        for frame in list(clip.decode(video=0))[::100]:
+            (face,) = blazeface.detect(frame.to_ndarray(format="rgb24"))
+            assert columns.start <= face.x < face.x + face.width <= columns.stop
+            assert rows.start <= face.y < face.y + face.height <= rows.stop
+            assert columns.stop - columns.start < 1.4 * face.width
+
+
+def test_unverified_export_says_no_figure(made: Path, tmp_path: Path) -> None:
+    options = ("--no-verify", "--name", "mine")
+    manifest = command(tmp_path, "fer2013-resnet18", made / "resnet.t7", *options)
+    assert [figure["origin"] for figure in manifest["accuracy"]] == ["published"]
+    assert manifest["file"] == "mine.onnx"
+    load("mine", tmp_path)
+
+
+def test_affectnets_terms_are_told(made: Path) -> None:
+    for name in MADE:
+        licence = load(name, made).manifest.licence
+        assert licence.research_only == name.startswith("hsemotion")
+        assert ("AffectNet" in (licence.notice or "")) == licence.research_only
 
 
 # --- in the analyzer ----------------------------------------------------------------------------
@@ -348,7 +467,12 @@ def test_broken_checkpoints_are_refused(
     [
         (["hsemotion"], "--source"),
         (["hsemotion", "--source", "x.pt", "--ten-crop"], "fer2013"),
+        (["hsemotion", "--source", "x.pt", "--precision", "int8"], "half as fast"),
         (["mtcnn", "--source", "x.pt"], "no checkpoint"),
+        (["mtcnn", "--precision", "fp16"], "precision"),
+        (["blazeface", "--name", "mine"], "name"),
+        (["silero_vad", "--no-verify"], "byte for byte"),
+        (["magic", "--precision", "fp16"], "no model 'magic': choose one of blazeface"),
     ],
 )
 def test_wrong_options_are_refused(arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import onnx
 import pytest
 import speech_checkpoints as made
 import torch
+import transformers
 from commands import run_module
 from onnx import numpy_helper
 from safetensors.torch import save_file
@@ -114,6 +115,32 @@ def test_every_family_and_head_is_exported_verified_and_run(name: str, tmp_path:
     assert summary["ended_by"] == "end"
     assert summary["models"][-1]["name"] == name
     assert summary["windows"]["analysed"] > summary["windows"]["without_speech"]
+
+
+def as_transformers_has_it(folder: Path, sound: verify.Floats) -> verify.Floats:
+    """What the stock class makes of a window: logits, of a CTC head their mean over time."""
+    ctc = "CTC" in json.loads((folder / "config.json").read_text("utf-8"))["architectures"][0]
+    cls = transformers.AutoModelForCTC if ctc else transformers.AutoModelForAudioClassification
+    with torch.no_grad():
+        logits = cls.from_pretrained(folder).eval()(torch.from_numpy(sound)).logits
+    return np.asarray((logits.mean(dim=1) if ctc else logits).numpy(), np.float32)
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKPOINTS if name != "original"])
+def test_outputs_are_those_of_the_stock_classes(name: str, tmp_path: Path) -> None:
+    kind, make, _ = CHECKPOINTS[name]
+    path, _ = export(kind, make(tmp_path / name), tmp_path / "models", verify=False)
+    batch = verify.windows(verify.read_sound(), 1.3, 2, 3.0, True)
+    ours = verify.as_net(verify.open_session(path))(batch)
+    theirs = as_transformers_has_it(tmp_path / name, batch)
+    assert np.ptp(theirs, axis=0).max() > 1e-3
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_file_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"no model")
+    with pytest.raises(ExportError, match="cannot be loaded"):
+        verify.open_session(tmp_path / "x.onnx")
 
 
 @pytest.mark.parametrize("name", ["hubert", "original", "ctc"])

@@ -107,7 +107,9 @@ def test_altered_or_missing_part_is_refused(tmp_path: Path) -> None:
 def test_foreign_manifest_is_refused(tmp_path: Path) -> None:
     broken(tmp_path, parts=[])
     assert "parts" in refused(tmp_path)
-    broken(tmp_path, preprocess={"size": [12], "scale": 1, "shift": 0, "crop": {}})
+    broken(
+        tmp_path, preprocess={"size": [12], "scale": 1, "shift": 0, "crop": {"side": 1, "up": 0}}
+    )
     assert "min_face_px" in refused(tmp_path)
     broken(tmp_path, architecture="yunet")
     assert "'yunet'" in refused(tmp_path)

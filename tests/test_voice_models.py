@@ -127,6 +127,7 @@ class Counted:
 
     def __init__(self, model: Model) -> None:
         self._model, self.manifest, self.run = model, model.manifest, model.run
+        self.parts = model.parts
         self.samples: list[int] = []
 
     def run_part(self, name: str, **inputs: Floats) -> dict[str, Any]:
@@ -191,6 +192,14 @@ def test_a_front_end_that_is_not_local_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"--split: .*feat_extract_norm 'group'"):
         export("wav2vec2", source, tmp_path / "m", split=True)
     assert not (tmp_path / "m").exists()
+
+
+def test_a_split_model_without_its_front_end_is_refused(tmp_path: Path) -> None:
+    manifest = export("aniemore", made.original(tmp_path / "voice"), tmp_path / "m", split=True)
+    (tmp_path / "m" / "voice-split.json").write_text(json.dumps(manifest | {"parts": []}))
+    chosen = [f"models.dir={tmp_path / 'm'}", "speech.emotion=voice-split"]
+    with pytest.raises(StreamerError, match=r"voice-split: .*no part 'features'"):
+        Models.load(configuration.load(settings=chosen))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

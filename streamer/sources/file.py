@@ -15,15 +15,15 @@ import av
 import av.logging
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.clock import Clock
+from streamer.sources.decode import PLAYLISTS, Resampler, has_decoder, is_cover, loader, mono
 from streamer.sources.demux import Demuxer
 from streamer.types import (
     SAMPLE_RATE,
@@ -32,7 +32,6 @@ from streamer.types import (
     Floats,
     Frame,
     FrameSink,
-    Image,
     SourceInfo,
     StreamerError,
 )
@@ -40,9 +39,6 @@ from streamer.types import (
 JITTER = SAMPLE_RATE // 20
 """Audio timestamps off by no more than this many samples (50 ms) are rounding, not gaps."""
 
-
-PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "vobsub"}
-"""FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
 
 RECORDING = "STREAMER_RECORDING"
 """The tag of a file that `streamer.recorder` wrote: its times count from zero, and the tag DURATION
@@ -73,10 +69,10 @@ class FileSource:
         self._clock, self._start, self._max_px = clock, start, max_px
         self._stop = math.inf if duration is None else start + duration
         self._container = _open(path)
-        videos = [s for s in self._container.streams.video if not _is_cover(s)]
+        videos = [s for s in self._container.streams.video if not is_cover(s)]
         sounds = self._container.streams.audio
-        self._video = next((s for s in videos if _has_decoder(s)), None)
-        self._audio = next((s for s in sounds if _has_decoder(s)), None)
+        self._video = next((s for s in videos if has_decoder(s)), None)
+        self._audio = next((s for s in sounds if has_decoder(s)), None)
         streams: list[Stream] = [s for s in (self._video, self._audio) if s is not None]
         starts = _first_times(self._container, streams)
         self._is_recording = RECORDING in self._container.metadata
@@ -174,8 +170,8 @@ class FileSource:
                 index, last = self._frames_seen, t
                 self._frames_seen += 1
                 self._video_end = min(t + length, self._stop)
-                loader = _loader(frame, float(stream.sample_aspect_ratio or 1), self._max_px)
-                yield t, partial(sink.put, Frame(t, index, loader))
+                load = loader(frame, float(stream.sample_aspect_ratio or 1), self._max_px)
+                yield t, partial(sink.put, Frame(t, index, load))
 
     def _chunks(self, stream: AudioStream, sink: AudioSink) -> Iterator[Push]:
         first = round(self._start * SAMPLE_RATE)
@@ -194,41 +190,21 @@ class FileSource:
 
     def _pieces(self, stream: AudioStream) -> Iterator[tuple[int, Floats | None]]:
         """(first sample, sound) as decoded; without sound: there is none before the sample."""
-        resampler, layout, expected = None, None, None
+        resampler = Resampler(JITTER)
         for packet in self._demuxer.packets(stream):
             pieces: list[AudioFrame] = []
             for frame in [] if isinstance(packet, float) else self._demuxer.decode(stream, packet):
                 assert isinstance(frame, AudioFrame)
-                now = (frame.format.name, frame.layout.name, frame.sample_rate)
-                if resampler is None or now != layout:
-                    pieces += _flush(resampler)
-                    resampler, layout = AudioResampler(format="fltp", rate=SAMPLE_RATE), now
-                pieces += resampler.resample(frame)
+                pieces += resampler.feed(frame)
             if isinstance(packet, float) or not packet.size:
-                pieces += _flush(resampler)
-                resampler = None
+                pieces += resampler.flush()
             for piece in pieces:
-                start = expected
-                if piece.pts is not None and piece.time_base is not None:
-                    t = float(piece.pts * piece.time_base) - self._origin
-                    start = round(t * SAMPLE_RATE)
-                if start is None or (expected is not None and abs(start - expected) <= JITTER):
-                    start = expected or 0
-                expected = start + piece.samples
-                yield start, self._mono(piece)
+                pcm, bad = mono(piece)
+                self._bad_samples += bad
+                self._peak = max(self._peak, float(np.abs(pcm).max(initial=0)))
+                yield resampler.place(piece, self._origin), pcm
             if isinstance(packet, float):
                 yield round(packet * SAMPLE_RATE), None
-
-    def _mono(self, piece: AudioFrame) -> Floats:
-        """Float32 (n,), the mean of all channels; what is not a number becomes silence."""
-        pcm = piece.to_ndarray().mean(axis=0, dtype=np.float32)
-        bad = ~np.isfinite(pcm)
-        if bad.any():
-            self._bad_samples += int(bad.sum())
-            pcm[bad] = 0
-        self._peak = max(self._peak, float(np.abs(pcm).max(initial=0)))
-        clipped: Floats = np.clip(pcm, -1, 1)
-        return clipped
 
     def _judge(self) -> None:
         """Note what was wrong with the recording, once it was read to its end."""
@@ -295,12 +271,8 @@ def _open(path: Path) -> InputContainer:
         ) from None
 
 
-def _is_cover(stream: Stream) -> bool:
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
 def _has_no_end(stream: Stream) -> bool:
-    return _is_cover(stream) or stream.type == "attachment"
+    return is_cover(stream) or stream.type == "attachment"
 
 
 def _is_cut_riff(path: Path) -> bool:
@@ -314,10 +286,6 @@ def _is_cut_riff(path: Path) -> bool:
         head = file.read(8)
     size = int.from_bytes(head[4:], "little")
     return head[:4] == b"RIFF" and size < 0x7FFFF000 and size + 8 > path.stat().st_size
-
-
-def _has_decoder(stream: VideoStream | AudioStream) -> bool:
-    return stream.codec_context is not None  # whatever PyAV's types say
 
 
 def _first_times(container: InputContainer, streams: list[Stream]) -> list[float]:
@@ -353,26 +321,3 @@ def _length(frame: VideoFrame, stream: VideoStream) -> float:
     if frame.duration and stream.time_base:
         return float(frame.duration * stream.time_base)
     return float(1 / (stream.average_rate or Fraction(25)))
-
-
-def _flush(resampler: AudioResampler | None) -> list[AudioFrame]:
-    """What the resampler still holds; it can't be used again."""
-    return resampler.resample(None) if resampler else []
-
-
-def _loader(frame: VideoFrame, aspect: float, max_px: int) -> Callable[[], Image]:
-    """Converts when called: scaled to ``max_px``, square pixels, upright."""
-
-    def load() -> Image:
-        width = frame.width * aspect
-        scale = min(1.0, max_px / max(width, frame.height))
-        # One thread: handing 640×480 pixels around several costs three times the conversion.
-        rgb = frame.reformat(
-            width=max(round(width * scale), 1),
-            height=max(round(frame.height * scale), 1),
-            format="rgb24",
-            threads=1,
-        ).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
-
-    return load

@@ -1,0 +1,118 @@
+"""What `streamer devices` shows of microphones: a table, and the level of one of them."""
+
+from collections.abc import Callable
+from threading import Event, Thread
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from streamer.clock import LiveClock
+from streamer.config import LiveConfig
+from streamer.sources.microphone import Microphone
+from streamer.sources.portaudio import Device, PortAudio, System
+from streamer.types import AudioChunk, DeviceState, StreamerError
+
+FLOOR_DB = -60.0
+"""The meter's left end, dBFS."""
+REDRAWS_S = 0.1
+
+
+def microphones(system: Callable[[], System] = PortAudio) -> list[Device]:
+    """All that there are. Raises StreamerError without PyAudio."""
+    opened = system()
+    try:
+        return opened.devices()
+    finally:
+        opened.close()
+
+
+def microphone_table(devices: list[Device]) -> Table:
+    """Index, name, system interface, channels and usual rate; ● is the system's default."""
+    table = Table(title="Microphones", title_justify="left", box=None, pad_edge=False)
+    for heading in ("", "index", "name", "by", "channels", "rate"):
+        numeric = heading in {"index", "channels", "rate"}
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for device in devices:
+        table.add_row(
+            "●" if device.is_default else "",
+            str(device.index),
+            Text(_printable(device.name)),
+            Text(_printable(device.api)),
+            str(device.channels),
+            f"{device.rate_hz / 1000:g} kHz",
+        )
+    return table
+
+
+def meter(level: float | None, width: int) -> Text:
+    """A level, dBFS, as a bar ``width`` cells long: green, from −20 yellow, from −6 red."""
+    if level is None:
+        return Text("no sound", style="dim")
+    share = min(max(1 - level / FLOOR_DB, 0.0), 1.0)
+    style = "red" if level > -6 else "yellow" if level > -20 else "green"
+    filled = round(share * width)
+    rest = ("·" * (width - filled), "dim")
+    return Text.assemble(("█" * filled, style), rest, f" {level:4.0f} dBFS")
+
+
+def show(console: Console, system: Callable[[], System] = PortAudio) -> None:
+    """Print the microphones, or in one line why there are none."""
+    try:
+        devices = microphones(system)
+    except StreamerError as error:
+        console.print(Text(str(error)), soft_wrap=True)
+        return
+    if devices:
+        console.print(microphone_table(devices))
+    else:
+        console.print("Microphones: none is here")
+
+
+def show_level(
+    console: Console,
+    spec: str | int,
+    config: LiveConfig,
+    stop: Event,
+    system: Callable[[], System] = PortAudio,
+) -> DeviceState:
+    """Show the level of a microphone until ``stop``; return its state at the end.
+
+    Without a terminal only the last level is printed. Raises StreamerError as Microphone does.
+    """
+    microphone = Microphone(spec, LiveClock(), config, system)
+    state = microphone.state
+
+    def picture() -> Text:
+        line = Text(f"{_printable(state.name)}  {state.status}  ")
+        return line.append_text(meter(state.level, max(console.width - len(line) - 12, 10)))
+
+    thread = Thread(target=microphone.run, args=(_Nowhere(), stop), name="streamer-microphone")
+    thread.start()
+    try:
+        with Live(console=console, auto_refresh=False, get_renderable=picture) as live:
+            while not stop.wait(REDRAWS_S):
+                live.refresh()
+    finally:
+        stop.set()
+        thread.join()
+    return state
+
+
+class _Nowhere:
+    """An AudioSink that keeps nothing."""
+
+    def write(self, _chunk: AudioChunk) -> bool:
+        return True
+
+    def advance(self, _sample: int) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def _printable(name: str) -> str:
+    """Devices name themselves; control characters could upset the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name)

@@ -1,0 +1,96 @@
+"""From what FFmpeg decodes to what travels: RGB pictures and 16 kHz mono sound."""
+
+from collections.abc import Callable
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from streamer.types import SAMPLE_RATE, Floats, Image
+
+PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "vobsub"}
+"""FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
+
+
+class Resampler:
+    """Sound of any rate and layout, which may change on the way, as 16 kHz pieces in their places.
+
+    Stamps off by no more than ``jitter`` samples are rounding, not gaps.
+    """
+
+    def __init__(self, jitter: int) -> None:
+        self._jitter = jitter
+        self._resampler: AudioResampler | None = None
+        self._layout: tuple[str, str, int] | None = None
+        self._expected: int | None = None
+
+    def feed(self, frame: AudioFrame) -> list[AudioFrame]:
+        """What comes out for ``frame``: planar float at 16 kHz."""
+        pieces: list[AudioFrame] = []
+        layout = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or layout != self._layout:
+            pieces = self.flush()
+            self._resampler = AudioResampler(format="fltp", rate=SAMPLE_RATE)
+            self._layout = layout
+        assert self._resampler is not None
+        return pieces + self._resampler.resample(frame)
+
+    def flush(self) -> list[AudioFrame]:
+        """What is still inside."""
+        pieces = self._resampler.resample(None) if self._resampler else []
+        self._resampler = None
+        return pieces
+
+    def place(self, piece: AudioFrame, origin: float) -> int:
+        """The first sample of the next piece, where the stamps' ``origin`` s is sample 0."""
+        start = self._expected
+        if piece.pts is not None and piece.time_base is not None:
+            start = round((float(piece.pts * piece.time_base) - origin) * SAMPLE_RATE)
+        expected = self._expected
+        if start is None or (expected is not None and abs(start - expected) <= self._jitter):
+            start = expected or 0
+        self._expected = start + piece.samples
+        return start
+
+
+def mono(piece: AudioFrame) -> tuple[Floats, int]:
+    """Float32 (n,) in −1…1, the mean of all channels, and how many samples were not numbers:
+    those become silence.
+    """
+    pcm = piece.to_ndarray().mean(axis=0, dtype=np.float32)
+    bad = ~np.isfinite(pcm)
+    if bad.any():
+        pcm[bad] = 0
+    return np.clip(pcm, -1, 1), int(bad.sum())
+
+
+def loader(frame: VideoFrame, aspect: float, max_px: int) -> Callable[[], Image]:
+    """Converts when called: scaled to ``max_px``, square pixels, upright."""
+
+    def load() -> Image:
+        width = frame.width * aspect
+        scale = min(1.0, max_px / max(width, frame.height))
+        # One thread: handing 640×480 pixels around several costs three times the conversion.
+        rgb = frame.reformat(
+            width=max(round(width * scale), 1),
+            height=max(round(frame.height * scale), 1),
+            format="rgb24",
+            threads=1,
+        ).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
+
+    return load
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether it is a picture attached to a song, not a video."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def has_decoder(stream: VideoStream | AudioStream) -> bool:
+    """Whether it can be decoded here."""
+    return stream.codec_context is not None  # whatever PyAV's types say
