@@ -4,7 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from streamer.pairing import Pair
-from streamer.types import Interval, Modality
+from streamer.types import UNKNOWN, Interval, Modality
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,7 +23,8 @@ class Transitions:
 
     A change is final when the interval that it leads to closes, for only then its emotion is. The
     order is that of those closings: a change is given out once no earlier closing of the other
-    modality can come. The same emotion in two intervals, touching or not, is no change.
+    modality can come. The same emotion in two intervals, touching or not, is no change. An Unknown
+    interval is a gap: it neither ends nor begins a change.
     """
 
     def __init__(self, modalities: list[Modality]) -> None:
@@ -37,6 +38,8 @@ class Transitions:
     ) -> list[Transition]:
         """Take what a push closed; nothing more of its modality ends before ``settled`` s."""
         for interval in closed:
+            if interval.label == UNKNOWN:
+                continue
             last, self._last[modality] = self._last.get(modality), interval
             if last and last.label != interval.label:
                 gap = interval.start - last.end
@@ -46,7 +49,8 @@ class Transitions:
         ready = []
         while self._waiting and self._waiting[0][0] < min(self._settled.values()):
             ready.append(heapq.heappop(self._waiting)[1])
-            self.counts[ready[-1].modality] += 1
+            counted = ready[-1].modality
+            self.counts[counted] = self.counts.get(counted, 0) + 1
         return ready
 
 
@@ -68,13 +72,13 @@ class Agreement:
         length = pair.face.end - pair.face.start
         self.rows += 1
         self.face_s += length
-        self.both_s += length * (pair.voice.label is not None)
+        self.both_s += length * pair.both
         self.mismatch_s += length * pair.mismatch
         self.mismatches += pair.mismatch
 
     def add_interval(self, interval: Interval) -> None:
         """Take the next interval of either modality."""
-        totals = self.seconds[interval.modality]
+        totals = self.seconds.setdefault(interval.modality, {})
         totals[interval.label] = totals.get(interval.label, 0.0) + interval.end - interval.start
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from streamer.agreement import Agreement, Transitions
 from streamer.baseline import Baseline
 from streamer.clock import Clock, monotonic
+from streamer.fusion import Fuser
 from streamer.latency import Latency
 from streamer.pairing import Pair, Pairing
 from streamer.tables import SessionTables
@@ -58,9 +59,13 @@ class Analysis:
         clock: Clock,
         hold: Callable[[float], None],
         baselines: Mapping[Modality, Baseline] | None = None,
+        fusion: tuple[Fuser, Segmenter] | None = None,
     ) -> None:
         self._baselines = baselines or {}
         self.tracks = {m: Track(s) for m, s in segmenters.items()}
+        self._fuser = fusion[0] if fusion else None
+        self.fused = Track(fusion[1]) if fusion else None
+        self.fused_changes = Transitions(["fused"])
         self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
         self.timeline = timeline
         self.transitions = Transitions(list(segmenters))
@@ -112,6 +117,25 @@ class Analysis:
             self.timeline.finish(message.modality, message.t)
         if message.modality == "voice":
             self._hear(message)
+        if self._fuser and self.fused:
+            self._fuse(self._fuser, self.fused, message)
+
+    def _fuse(self, fuser: Fuser, track: Track, message: Prediction | StreamEnd) -> None:
+        closed = []
+        for fused in fuser.take(message):
+            track.time, track.probs = fused.time, fused.probs
+            track.predictions += 1
+            track.prediction_latency.add(monotonic() - fused.captured)
+            closed += track.segmenter.push(fused)
+        if fuser.end is not None and not track.ended:
+            closed += track.segmenter.finish(fuser.end, self.closed_by)
+            track.ended, track.probs = True, None
+        track.running = track.segmenter.running
+        self.fused_changes.update("fused", closed, math.inf)
+        for interval in closed:
+            self.agreement.add_interval(interval)
+            self._tables.fused(interval)
+            track.row_latency.add(monotonic() - self._clock.captured(interval.end))
 
     def _release(self) -> None:
         """Let go of the sound that no face interval can need any more."""

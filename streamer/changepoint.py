@@ -23,6 +23,12 @@ MIN_AFTER_S = 0.3
 """A rival boundary needs at least so much after it, s."""
 MAX_WEIGHT_S = 0.5
 """No prediction stands for more time than this, s."""
+STEADY = 0.01
+"""Added to the scatter of √p: however steady a face is, its model is not that sure."""
+LEAST_SHARE = 1e-6
+"""Of its own predictions an interval keeps so much: it may end at the last one's time."""
+LOOK_S = 1.0
+"""Predictions of single moments repeat each other for about so long, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,22 @@ class _Sample:
         assert self.prediction.probs is not None
         return self.prediction.probs
 
+    @property
+    def window(self) -> float:
+        """How much it looked at, s."""
+        return self.prediction.end - self.prediction.start
+
+    def share(self, start: float, end: float = math.inf) -> float:
+        """How much of its window lies in [start, end) s, 0…1; 0 for a single moment."""
+        if not self.window:
+            return 0.0
+        seen = min(self.prediction.end, end) - max(self.prediction.start, start)
+        return max(seen / self.window, 0.0)
+
+    def own(self, start: float) -> float:
+        """How much it counts for the interval from ``start`` s on that it belongs to."""
+        return max(self.share(start), LEAST_SHARE) if self.window else 1.0
+
 
 class ChangePointSegmenter:
     """A boundary is where the probabilities before and after differ most, and differ enough.
@@ -44,10 +66,17 @@ class ChangePointSegmenter:
     For a candidate c, the predictions of the open interval before it (at most CONTEXT_S) and those
     after it are compared by the generalised likelihood ratio of a shift in mean of √p,
     n₁n₂/(n₁+n₂) · ‖mean₂ − mean₁‖², with n in seconds; Euclidean distance of √p is, but for a
-    factor, the Hellinger distance of the probabilities. When c is ``lag_s`` old it becomes a
-    boundary if its ratio exceeds ``evidence_s``, no later candidate has a larger one, the interval
-    before it is at least ``min_interval_s`` long, and the most probable emotion of the two sides
-    differs. What comes less than ``lag_s`` before an end is not told apart from what is before it.
+    factor, the Hellinger distance of the probabilities. The evidence is this ratio over the scatter
+    that is left within the two sides (plus STEADY), so that a model or a face of vague
+    probabilities is judged by the same measure as a marked one. When c is ``lag_s`` old it becomes
+    a boundary if its evidence exceeds ``evidence_s``, no later candidate has a larger ratio, the
+    interval before it is at least ``min_interval_s`` long, and the most probable emotion of the two
+    sides differs. Overlapping windows repeat each other: windows of w seconds need
+    1 + w / LOOK_S times the evidence. What comes less than ``lag_s`` before an end is not told
+    apart from what is before it.
+
+    An interval's probabilities are the mean of its predictions, each counted by the share of its
+    window that lies inside, those of neighbouring cells too where their windows reach into it.
     A loss of the face or voice for ``max_gap_s`` ends the interval where it began.
 
     Sources: Basseville and Nikiforov, "Detection of Abrupt Changes", 1993, ch. 2.4 (the ratio);
@@ -99,31 +128,54 @@ class ChangePointSegmenter:
         """Close what is open: where the face or voice was lost, else at ``end``."""
         if self._gap.since is not None:
             end, closed_by = self._gap.since, "gap"
-        stretch = self._open
-        if stretch is not None:
-            for sample in self._young:
-                stretch.add(sample.prediction)
+        while self._young:
+            self._take(self._young.popleft())
+        closed = [self._close(end, closed_by)] if self._open else []
         self._open, self._gap.since = None, None
         self._past.clear()
-        self._young.clear()
-        return [stretch.close(self._modality, end, closed_by)] if stretch else []
+        return closed
 
     def _settle(self, now: float) -> list[Interval]:
         """Decide about every prediction that is ``lag_s`` old at ``now`` s."""
         closed = []
         while self._young and self._young[0].t <= now - self._config.lag_s + 1e-6:
-            assert self._open is not None
             if self._is_boundary():
-                start = self._young[0].t
-                closed.append(self._open.close(self._modality, start, "change"))
-                self._open = Stretch(start)
-                self._past.clear()
-            sample = self._young.popleft()
-            self._open.add(sample.prediction)
-            self._past.append(sample)
-            while self._past[0].t < sample.t - CONTEXT_S:
-                self._past.popleft()
+                closed.append(self._split(self._young[0].t))
+            self._take(self._young.popleft())
         return closed
+
+    def _take(self, sample: _Sample) -> None:
+        """A prediction is the open interval's."""
+        assert self._open is not None
+        self._open.add(sample.prediction, sample.own(self._open.start))
+        self._past.append(sample)
+        while self._past[0].t < sample.t - CONTEXT_S:
+            self._past.popleft()
+
+    def _split(self, at: float) -> Interval:
+        """End the open interval ``at`` s and begin the next there."""
+        before = self._open
+        assert before is not None
+        after = Stretch(at)
+        for sample in self._past:
+            if (beyond := sample.share(at)) > 0:
+                after.weigh(sample.prediction, beyond)
+        for sample in self._young:
+            if (reach := sample.share(before.start, at)) > 0:
+                before.weigh(sample.prediction, reach)
+        closed = self._close(at, "change")
+        self._open = after
+        self._past.clear()
+        return closed
+
+    def _close(self, end: float, closed_by: ClosedBy) -> Interval:
+        """The open interval as it is if it ends at ``end`` s."""
+        assert self._open is not None
+        for sample in self._past:
+            if (beyond := sample.share(end)) > 0:
+                most = sample.own(self._open.start) - LEAST_SHARE
+                self._open.weigh(sample.prediction, -min(beyond, most))
+        return self._open.close(self._modality, end, closed_by)
 
     def _is_boundary(self) -> bool:
         assert self._open is not None
@@ -141,7 +193,11 @@ class ChangePointSegmenter:
         before, after = seconds[at], seconds[-1] - seconds[at]
         shift = (sums[-1] - sums[at]) / after[:, None] - sums[at] / before[:, None]
         ratio = before * after / (before + after) * (shift**2).sum(axis=1)
-        if ratio[0] <= self._config.evidence_s or ratio[0] < ratio.max():
+        # As ‖√p‖ = 1, the scatter about a mean is 1 − ‖mean‖².
+        mean = sums[-1] / seconds[-1]
+        scatter = max(1 - float(mean @ mean) - ratio[0] / seconds[-1], 0.0) + STEADY
+        needed = self._config.evidence_s * (1 + self._young[0].window / LOOK_S)
+        if ratio[0] <= needed * scatter or ratio[0] < ratio.max():
             return False
         follows = np.sum([s.probs for s in self._young], axis=0)
         return int(np.argmax(follows)) != int(np.argmax(self._open.total))

@@ -65,7 +65,14 @@ class SegmenterConfig(Section):
     margin: Share
     min_duration_s: Annotated[float, Field(ge=0, le=60)]
     max_gap_s: Annotated[float, Field(ge=0, le=60)]
+    min_confidence: Share
     baseline_s: Annotated[float, Field(ge=0, le=600)]
+
+
+class FusionConfig(Section):
+    """How face and voice are weighed where they are taken together."""
+
+    voice_weight: Share
 
 
 class AgreementConfig(Section):
@@ -114,6 +121,7 @@ class Config(Section):
     face: FaceConfig
     speech: SpeechConfig
     segmenter: SegmenterConfig
+    fusion: FusionConfig
     agreement: AgreementConfig
     models: ModelsConfig
     rings: RingsConfig

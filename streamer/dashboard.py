@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.panel import Panel
@@ -13,7 +14,7 @@ from streamer import liveview
 from streamer.agreement import Agreement
 from streamer.figures import Now
 from streamer.pairing import Pair
-from streamer.types import EMOTIONS, DeviceState, Floats, Running
+from streamer.types import EMOTIONS, UNKNOWN, DeviceState, Floats, Running
 
 COLOURS = {
     "Angry": "red",
@@ -23,6 +24,7 @@ COLOURS = {
     "Sad": "blue",
     "Surprise": "cyan",
     "Neutral": "white",
+    UNKNOWN: "bright_black",
 }
 
 
@@ -73,6 +75,8 @@ class View:
     rows: list[Pair] = field(default_factory=list)
     figures: Now | None = None
     live: "Live | None" = None
+    fused: ModalityView | None = None
+    """Face and voice together; None: one of them is missing."""
 
 
 def render(view: View, width: int, height: int) -> RenderableType:
@@ -80,7 +84,7 @@ def render(view: View, width: int, height: int) -> RenderableType:
     layout = Layout()
     live = view.live
     devices = len(live.devices) + 1 if live else 0
-    room = max(height - 2 - 10 - 2 - devices, 4)
+    room = max(height - 2 - 10 - 1 - 2 - devices, 4)
     below: list[Layout] = [Layout(_rows(view, room - 3), size=room)]
     if live is not None and live.picture is not None:
         both = Layout(size=room)
@@ -91,6 +95,7 @@ def render(view: View, width: int, height: int) -> RenderableType:
     layout.split_column(
         Layout(_header(view), size=2),
         Layout(name="now", size=10),
+        Layout(_fused(view.fused), size=1),
         *below,
         Layout(_status(view), size=2),
     )
@@ -172,7 +177,7 @@ def _modality(name: str, view: ModalityView | None, bars: int, missing: str) -> 
             now.append(f"  ({view.silent})", style="dim")
     if view.affect is not None:
         now.append(f"  valence {view.affect[0]:+.2f} arousal {view.affect[1]:+.2f}", style="dim")
-    title = f"{name} · {view.transitions} transition{'s' * (view.transitions != 1)}"
+    title = f"{name} · {_changes(view.transitions)}"
     return Panel(
         Group(grid, now),
         title=title,
@@ -180,6 +185,26 @@ def _modality(name: str, view: ModalityView | None, bars: int, missing: str) -> 
         subtitle_align="right",
         subtitle=f"p95 {milliseconds(view.latency)}",
     )
+
+
+def _fused(view: ModalityView | None) -> RenderableType:
+    """Both together in one line: what is open, and the most probable emotions now."""
+    line = Text("  Both   ", style="bold", no_wrap=True, overflow="ellipsis")
+    if view is None:
+        return line.append("needs a picture and sound", style="not bold dim")
+    if view.running is not None:
+        line.append(view.running.label, style=COLOURS[view.running.label])
+        line.append(f" for {max(view.time - view.running.start, 0):.1f} s", style="not bold")
+    if view.probs is None:
+        return line.append(f"  ({view.silent})", style="not bold dim")
+    for i in np.argsort(-view.probs, kind="stable")[:3]:
+        shown = f"  {EMOTIONS[i]} {view.probs[i]:.0%}"
+        line.append(shown, style=f"not bold {COLOURS[EMOTIONS[i]]}")
+    return line.append(f"  · {_changes(view.transitions)}", style="not bold dim")
+
+
+def _changes(number: int) -> str:
+    return f"{number} transition{'s' * (number != 1)}"
 
 
 def _rows(view: View, room: int) -> Panel:

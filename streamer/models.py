@@ -171,10 +171,13 @@ class Model:
         # It is left out before anything is summed up.
         kept = [emotion is not None for emotion in self.manifest.vocabulary.emotions]
         probs = outputs.astype(np.float64)[kept]
+        temperature = self.manifest.temperature
         if self.manifest.output == "logits":
-            probs = np.exp((probs - probs.max()) / self.manifest.temperature)
+            probs = np.exp((probs - probs.max()) / temperature)
         elif not probs.sum():
             probs = np.ones(len(probs))
+        elif temperature != 1:
+            probs = (probs / probs.max()) ** (1 / temperature)  # as logits: they are its logarithm
         shares = np.zeros(len(kept))
         shares[kept] = probs / probs.sum()
         return shares

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from streamer.config import SpeechConfig
 from streamer.types import (
     EMOTIONS,
     NEUTRAL,
+    UNKNOWN,
     Floats,
     Interval,
     Prediction,
@@ -43,9 +44,14 @@ class Pair:
     sound: bool = True
 
     @property
+    def both(self) -> bool:
+        """Whether both modalities show an emotion: nobody's silence, and neither is Unknown."""
+        return self.voice.label is not None and UNKNOWN not in (self.voice.label, self.face.label)
+
+    @property
     def mismatch(self) -> bool:
-        """Whether both modalities said something, and not the same."""
-        return self.voice.label is not None and self.voice.label != self.face.label
+        """Whether both modalities show an emotion, and not the same."""
+        return self.both and self.voice.label != self.face.label
 
 
 @dataclass(slots=True)
@@ -63,7 +69,8 @@ class Pairing:
     An interval as long as a voice window or longer takes the mean, weighted by how much was
     spoken, of the windows that lie wholly inside it; a shorter one has its own sound heard, but at
     least ``speech.min_s`` around its middle (the original's rule, made bounded in memory). ``rest``
-    puts what was heard during an interval that ends at so many s on the person's baseline.
+    puts what was heard during an interval that ends at so many s on the person's baseline. A voice
+    whose emotion is less probable than ``min_confidence``, 0…1, is Unknown.
     """
 
     def __init__(
@@ -71,9 +78,11 @@ class Pairing:
         config: SpeechConfig,
         ask: Callable[[SpanRequest], None],
         has_audio: bool,
+        min_confidence: float = 0.0,
         rest: Callable[[Reading, float], Reading] = lambda reading, _: reading,
     ) -> None:
         self._config, self._ask, self._rest = config, ask, rest
+        self._min_confidence = min_confidence
         self._windows: deque[Prediction] = deque()
         self._pending: deque[_Pending] = deque()
         self._heard = -np.inf if has_audio else np.inf
@@ -133,6 +142,8 @@ class Pairing:
                 self._decide(pending)
         pairs = []
         while self._pending and (voice := self._pending[0].voice):
+            if voice.label is not None and voice.score < self._min_confidence:
+                voice = replace(voice, label=UNKNOWN)
             pairs.append(Pair(self._pending.popleft().face, voice, self._has_audio))
         return pairs
 

@@ -18,10 +18,11 @@ from streamer.changepoint import ChangePointSegmenter
 from streamer.clock import Clock, cpu, monotonic
 from streamer.config import Config, SegmenterConfig
 from streamer.face import FaceReader
+from streamer.fusion import Fuser
 from streamer.models import Model
 from streamer.pairing import Pairing
 from streamer.ring import AudioRing, FrameRing
-from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
+from streamer.segmenter import ArgmaxSegmenter, ConfidentSegmenter, HysteresisSegmenter
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
 from streamer.timeline import Timeline
@@ -83,11 +84,15 @@ class Models:
 
 def segmenter(modality: Modality, config: SegmenterConfig) -> Segmenter:
     """The segmenter that the configuration's policy names."""
-    if config.policy == "argmax":
-        return ArgmaxSegmenter(modality)
-    if config.policy == "hysteresis":
-        return HysteresisSegmenter(modality, config)
-    return ChangePointSegmenter(modality, config)
+    made: Segmenter
+    match config.policy:
+        case "argmax":
+            made = ArgmaxSegmenter(modality)
+        case "hysteresis":
+            made = HysteresisSegmenter(modality, config)
+        case "changepoint":
+            made = ChangePointSegmenter(modality, config)
+    return ConfidentSegmenter(made, config.min_confidence) if config.min_confidence else made
 
 
 class Pipeline:
@@ -120,18 +125,24 @@ class Pipeline:
         has_face, has_voice = source.info.has_video, source.info.has_audio
         modalities: dict[Modality, bool] = {"face": has_face, "voice": has_voice}
         segmenters = {m: segmenter(m, config.segmenter) for m, there in modalities.items() if there}
+        fusion = None
+        if has_face and has_voice:
+            fusion = Fuser(config.fusion.voice_weight), segmenter("fused", config.segmenter)
         self.baselines: dict[Modality, Baseline] = {}
         if seconds := config.segmenter.baseline_s:
             self.baselines = {m: Baseline(seconds, source.info.start) for m in segmenters}
         rest = {"rest": b.rest_reading} if (b := self.baselines.get("voice")) else {}
         self.analysis = Analysis(
             segmenters,
-            Pairing(config.speech, self.speech.ask, has_voice, **rest),
+            Pairing(
+                config.speech, self.speech.ask, has_voice, config.segmenter.min_confidence, **rest
+            ),
             Timeline(list(segmenters), source.info.start, config.agreement.tolerance_s),
             tables,
             clock,
             lambda t: self.audio.hold("owner", round(min(t * SAMPLE_RATE, FOREVER))),
             self.baselines,
+            fusion,
         )
         self._bodies: dict[str, Callable[[], None]] = {"source": self._feed}
         if has_face:

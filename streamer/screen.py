@@ -57,14 +57,15 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
     analysis, info = pipeline.analysis, pipeline.source.info
 
     def modality(name: Modality, silent: str) -> ModalityView | None:
-        track = analysis.tracks.get(name)
+        fused = name == "fused"
+        track = analysis.fused if fused else analysis.tracks.get(name)
         if track is None:
             return None
         return ModalityView(
             track.probs,
             track.running,
             track.time,
-            analysis.transitions.counts[name],
+            (analysis.fused_changes if fused else analysis.transitions).counts.get(name, 0),
             silent,
             track.prediction_latency.percentile(95),
             track.affect,
@@ -85,6 +86,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         voice=modality("voice", "nobody speaks"),
         agreement=analysis.agreement,
         rows=list(analysis.recent),
+        fused=modality("fused", "no face, nobody speaks"),
         figures=figures,
     )
 

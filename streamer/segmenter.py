@@ -1,11 +1,11 @@
 """Online segmenters: pure state machines, predictions in, closed intervals out.
 
-Both keep `streamer.types.Segmenter`. A boundary lies at the first prediction of the new emotion;
+All keep `streamer.types.Segmenter`. A boundary lies at the first prediction of the new emotion;
 an interval ends where the next begins, or where its face or voice was lost.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,44 +14,56 @@ from streamer.config import SegmenterConfig
 from streamer.types import (
     EMOTIONS,
     NEUTRAL,
+    UNKNOWN,
     ClosedBy,
     Floats,
     Interval,
     Modality,
     Prediction,
     Running,
+    Segmenter,
 )
 
 
 @dataclass(slots=True)
 class Stretch:
-    """Predictions of one interval, from ``start`` s on. ``label`` None: the most probable one."""
+    """Predictions of one interval, from ``start`` s on. ``label`` None: the most probable one.
+
+    ``weight`` is what all predictions count together, ``samples`` how many they are.
+    """
 
     start: float
     label: int | None = None
     total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
     details: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    weight: float = 0.0
     samples: int = 0
 
-    def add(self, prediction: Prediction) -> None:
-        """Take a prediction that says something."""
-        assert prediction.probs is not None
-        self.total = self.total + prediction.probs
-        if prediction.details is not None:
-            self.details = self.details + prediction.details
+    def add(self, prediction: Prediction, share: float = 1.0) -> None:
+        """Take a prediction that says something; ``share`` of it counts."""
+        self.weigh(prediction, share)
         self.samples += 1
+
+    def weigh(self, prediction: Prediction, share: float) -> None:
+        """Let ``share`` more (less: negative) of a prediction count, that may not be of it."""
+        assert prediction.probs is not None
+        self.total = self.total + share * prediction.probs
+        if prediction.details is not None:
+            self.details = self.details + share * prediction.details
+        self.weight += share
 
     def absorb(self, other: "Stretch") -> None:
         """Take what another stretch took."""
         self.total = self.total + other.total
         self.details = self.details + other.details
+        self.weight += other.weight
         self.samples += other.samples
 
     def close(self, modality: Modality, end: float, closed_by: ClosedBy) -> Interval:
         """The interval that it has become."""
-        mean = self.total / max(self.samples, 1)
+        mean = self.total / self.weight
         label = int(np.argmax(mean)) if self.label is None else self.label
-        details = self.details / max(self.samples, 1)
+        details = self.details / self.weight
         return Interval(
             modality,
             EMOTIONS[label],
@@ -197,3 +209,34 @@ class HysteresisSegmenter:
         if self._open and self._rival:
             self._open.absorb(self._rival)
         self._rival = None
+
+
+class ConfidentSegmenter:
+    """Another segmenter, whose intervals are named Unknown where their score is below
+    ``min_confidence``, 0…1. The open interval keeps its emotion: it may yet become probable.
+    """
+
+    def __init__(self, segmenter: Segmenter, min_confidence: float) -> None:
+        self._segmenter, self._min_confidence = segmenter, min_confidence
+
+    @property
+    def settled(self) -> float:
+        """As the other segmenter's."""
+        return self._segmenter.settled
+
+    @property
+    def running(self) -> Running | None:
+        """The open interval."""
+        return self._segmenter.running
+
+    def push(self, prediction: Prediction) -> list[Interval]:
+        """Take the next prediction; return what it closes."""
+        return self._named(self._segmenter.push(prediction))
+
+    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
+        """Close what is open at ``end``."""
+        return self._named(self._segmenter.finish(end, closed_by))
+
+    def _named(self, closed: list[Interval]) -> list[Interval]:
+        least = self._min_confidence
+        return [replace(row, label=UNKNOWN) if row.score < least else row for row in closed]

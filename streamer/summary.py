@@ -6,11 +6,12 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from streamer import __version__
+from streamer.analysis import Track
 from streamer.config import Config
 from streamer.dashboard import milliseconds
 from streamer.figures import now
 from streamer.pipeline import Models, Pipeline
-from streamer.types import EMOTIONS
+from streamer.types import EMOTIONS, UNKNOWN
 
 
 def opening(
@@ -54,7 +55,8 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
         "ended_by": ended_by,
         "error": error,
         "problems": pipeline.source.problems,
-        "transitions": analysis.transitions.counts,
+        "transitions": analysis.transitions.counts
+        | ({"fused": analysis.fused_changes.counts.get("fused", 0)} if analysis.fused else {}),
         "frames": {
             "seen": pipeline.frames.seen,
             "analysed": face.analysed,
@@ -77,19 +79,21 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
             "mismatch_share": round(agreement.mismatch_share, 4),
         },
         "seconds": {
-            modality: {e: round(counts[e], 3) for e in EMOTIONS if e in counts}
+            modality: {e: round(counts[e], 3) for e in (*EMOTIONS, UNKNOWN) if e in counts}
             for modality, counts in agreement.seconds.items()
         },
-        "latency_s": {
-            modality: {
-                "capture_to_prediction": track.prediction_latency.summary(),
-                "change_to_row": track.row_latency.summary(),
-            }
-            for modality, track in analysis.tracks.items()
-        },
+        "latency_s": {modality: _track(track) for modality, track in analysis.tracks.items()}
+        | ({"fused": _track(analysis.fused)} if analysis.fused else {}),
         "media_s": round(media, 3),
         "wall_s": round(pipeline.wall_s, 3),
         "cpu_s": round(pipeline.cpu_s, 3),
+    }
+
+
+def _track(track: Track) -> dict[str, object]:
+    return {
+        "capture_to_prediction": track.prediction_latency.summary(),
+        "change_to_row": track.row_latency.summary(),
     }
 
 
@@ -99,19 +103,26 @@ def report(pipeline: Pipeline) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     dropped = {"face": pipeline.frames.dropped, "voice": pipeline.speech.skipped}
     for modality, track in analysis.tracks.items():
-        times = sorted(analysis.agreement.seconds[modality].items(), key=lambda item: -item[1])
         changes = analysis.transitions.counts[modality]
-        lines.add_row(
-            f"[bold]{modality}[/]", ", ".join(f"{e} {s:.1f} s" for e, s in times) or "nothing said"
-        )
+        lines.add_row(f"[bold]{modality}[/]", _times(analysis.agreement.seconds[modality]))
         lines.add_row(
             "",
             f"[dim]{changes} changes, {dropped[modality]} dropped; p95 latency: "
             f"prediction {milliseconds(track.prediction_latency.percentile(95))}, "
             f"row {milliseconds(track.row_latency.percentile(95))}[/]",
         )
+    if analysis.fused:
+        changes = analysis.fused_changes.counts.get("fused", 0)
+        lines.add_row("[bold]both[/]", _times(analysis.agreement.seconds.get("fused", {})))
+        lines.add_row("", f"[dim]{changes} changes[/]")
     both = now(analysis.timeline)
     if both.share is not None:
         kappa = "not defined" if both.kappa is None else f"{both.kappa:.2f}"
-        lines.add_row("[bold]both[/]", f"agree {both.share:.0%} of the time, kappa {kappa}")
+        lines.add_row("", f"agree {both.share:.0%} of the time, kappa {kappa}")
     return lines
+
+
+def _times(seconds: dict[str, float]) -> str:
+    """How long each emotion lasted, the longest first."""
+    times = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{emotion} {s:.1f} s" for emotion, s in times) or "nothing said"

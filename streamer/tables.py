@@ -33,6 +33,8 @@ HEADERS = {
     "video_probability,audio_probability",
     "modality_duration": "duration,start,end,video_emotion,audio_emotion",
     "voice_intervals": "emotion,start,end,probability,intensity,windows,closed_by," + _DETAILS,
+    "fused_intervals": "emotion,start,end,probability,intensity,samples,closed_by,"
+    "face_weight,voice_weight",
     "transitions": "time,modality,from,to,gap",
 }
 
@@ -73,7 +75,7 @@ class Table:
 
 
 class SessionTables:
-    """The six tables of a session in a new folder of its own, and those of ``predictions``.
+    """The seven tables of a session in a new folder of its own, and those of ``predictions``.
 
     vocabularies: the models' own labels, for the column native_label. Raises StreamerError if the
     folder can't be made or written, or the session exists already.
@@ -134,6 +136,11 @@ class SessionTables:
         """A closed interval of the voice itself."""
         vocabulary = self._vocabularies.get("voice")
         self._append("voice_intervals", *interval_row(interval, vocabulary))
+
+    def fused(self, interval: Interval) -> None:
+        """A closed interval of both together; its details are the modalities' mean weights."""
+        weights = [share(weight) for weight in interval.details] or ["", ""]
+        self._append("fused_intervals", *_interval(interval), *weights)
 
     def transition(self, change: Transition) -> None:
         """A change of emotion."""
@@ -272,6 +279,10 @@ def replace_file(folder: Path, name: str, text: str) -> None:
 
 def interval_row(interval: Interval, vocabulary: Vocabulary | None) -> list[str]:
     """The row of an interval of one modality, whose model has these labels of its own."""
+    return [*_interval(interval), *_details(vocabulary, interval.label, interval.details)]
+
+
+def _interval(interval: Interval) -> list[str]:
     return [
         interval.label,
         seconds(interval.start),
@@ -280,7 +291,6 @@ def interval_row(interval: Interval, vocabulary: Vocabulary | None) -> list[str]
         share(interval.intensity),
         str(interval.samples),
         interval.closed_by,
-        *_details(vocabulary, interval.label, interval.details),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.types import EMOTIONS, Interval, Modality
+from streamer.types import EMOTIONS, UNKNOWN, Interval, Modality
 
 Ints = NDArray[np.int64]
 CODES = {emotion: code for code, emotion in enumerate(EMOTIONS)}
@@ -115,6 +115,8 @@ class Timeline:
         """Take what has closed; no interval that did not close yet begins before ``final_to`` s."""
         lane = self.lanes[modality]
         for interval in closed:
+            if interval.label == UNKNOWN:  # nothing is known: as a gap
+                continue
             start, end = milliseconds(interval.start), milliseconds(interval.end)
             code = CODES[interval.label]
             lane.add(start, end, code, interval.closed_by in ("end", "stopped", "error"))

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Modality = Literal["face", "voice"]
+Modality = Literal["face", "voice", "fused"]
 ClosedBy = Literal["change", "gap", "end", "stopped", "error"]
 
 EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 NEUTRAL = EMOTIONS.index("Neutral")
+UNKNOWN = "Unknown"
+"""The label of an interval whose most probable emotion is not probable enough."""
 SAMPLE_RATE = 16_000
 
 

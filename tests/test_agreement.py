@@ -13,7 +13,7 @@ from streamer import config as configuration
 from streamer.agreement import Agreement, Transition, Transitions
 from streamer.pairing import Pair, Voice
 from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
-from streamer.types import EMOTIONS, Interval, Modality, Prediction, Segmenter
+from streamer.types import EMOTIONS, UNKNOWN, Interval, Modality, Prediction, Segmenter
 
 LABELS = st.lists(st.sampled_from([*EMOTIONS[:3], None]), min_size=1, max_size=40)
 CONFIG = configuration.load().segmenter.model_copy(
@@ -99,6 +99,28 @@ def test_a_missing_modality_is_not_waited_for() -> None:
     transitions = Transitions(["face"])
     face = Follower("face", ArgmaxSegmenter("face"), ["Sad", "Fear", "Happy", "Happy"])
     assert [len(face.go_on(transitions)) for _ in range(4)] == [0, 0, 0, 1]
+
+
+def test_an_unknown_interval_is_a_gap() -> None:
+    def row(label: str, start: float) -> Interval:
+        return Interval("face", label, start, start + 1, 0.5, 0.5, 1, "change")
+
+    rows = [row("Sad", 0), row(UNKNOWN, 1), row("Sad", 2), row(UNKNOWN, 3), row("Fear", 4)]
+    (change,) = Transitions(["face"]).update("face", rows, math.inf)
+    assert (change.time, change.source, change.target, change.gap) == (4, "Sad", "Fear", 1)
+
+
+@pytest.mark.parametrize(("face", "voice"), [(UNKNOWN, "Sad"), ("Sad", UNKNOWN)])
+def test_what_is_unknown_agrees_with_nothing_and_differs_from_nothing(
+    face: str, voice: str
+) -> None:
+    agreement = Agreement()
+    pair = Pair(Interval("face", face, 0.0, 2.0, 0.3, 0.5, 1, "end"), Voice(voice))
+    agreement.add(pair)
+    agreement.add_interval(pair.face)
+    assert not pair.mismatch
+    assert (agreement.both_s, agreement.mismatch_s, agreement.face_s) == (0, 0, 2)
+    assert agreement.seconds["face"] == {face: 2}
 
 
 def test_mismatch_is_a_share_of_the_time_with_both() -> None:

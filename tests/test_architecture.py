@@ -27,7 +27,7 @@ LAYERS = [
     [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],
     ["streamer.timeline", "streamer.concordance", "streamer.predictions", "streamer.devices"],
     ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
-    ["streamer.face", "streamer.liveview", "streamer.resampling"],
+    ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
     ["streamer.figures"],
     [
         "streamer.tables",
@@ -114,7 +114,11 @@ def test_program_and_exporter_never_meet() -> None:
 
 def test_the_user_interface_is_the_cli_alone() -> None:
     users = {name for name in STREAMER if any(m.startswith("typer") for m, _ in imports(name))}
-    assert users <= {"streamer.cli", "streamer.cli_live", "streamer.resources"}  # resources: the user's own folder
+    assert users <= {
+        "streamer.cli",
+        "streamer.cli_live",
+        "streamer.resources",
+    }  # resources: the user's own folder
 
 
 def test_one_room_draws() -> None:

@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_refused_by_its_key(setting: str) -> None:
         ("speach.window_s=3", "unknown section 'speach'; did you mean speech?"),
         ("segmenter.min_duration=3", "unknown key segmenter.min_duration"),
         ("segmenter.min_duration=3", "did you mean segmenter.min_duration_s?"),
-        ("zzz.qqq=1", "known: face, speech, segmenter, agreement, models"),
+        ("zzz.qqq=1", "known: face, speech, segmenter, fusion, agreement, models"),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(setting: str, named: str) -> None:

@@ -11,7 +11,7 @@ from streamer.agreement import Agreement
 from streamer.dashboard import ModalityView, View, clock, milliseconds, plain, render
 from streamer.figures import Now
 from streamer.pairing import Pair, Voice
-from streamer.types import EMOTIONS, Interval, Running
+from streamer.types import EMOTIONS, UNKNOWN, Interval, Running
 
 
 def view(rows: int = 3, voice: bool = True, silent: bool = False) -> View:
@@ -81,7 +81,7 @@ def test_everything_fits_and_fills_the_terminal(width: int, height: int) -> None
         assert needed in text, needed
 
 
-@pytest.mark.parametrize(("height", "fit"), [(24, 7), (60, 43)])
+@pytest.mark.parametrize(("height", "fit"), [(24, 6), (60, 42)])
 def test_the_newest_rows_come_first_and_as_many_as_fit(height: int, fit: int) -> None:
     shown = [line for line in drawn(view(rows=60), 80, height) if "00:" in line or "01:" in line]
     starts = [line.split()[1] for line in shown[1:]]
@@ -104,6 +104,25 @@ def test_the_line_of_agreement_fits_always(figures: Now, line: str) -> None:
 
 def test_a_missing_modality_says_so() -> None:
     assert "no sound in this source" in "\n".join(drawn(view(voice=False), 80, 24))
+
+
+def test_one_line_tells_what_both_say_together() -> None:
+    def line(what: View) -> str:
+        return next(line for line in drawn(what, 100, 30) if line.startswith("  Both"))
+
+    assert "needs a picture and sound" in line(view())
+    together = line(replace(view(), fused=view().face))
+    assert "Angry for 2.5 s  Angry 62%  Sad 20%  Happy 8%  · 4 transitions" in together
+    assert "Angry for 2.5 s  (nobody speaks)" in line(replace(view(), fused=view(silent=True).face))
+
+
+def test_an_unknown_interval_is_a_row_without_mismatch() -> None:
+    what = view(rows=0)
+    face = Interval("face", UNKNOWN, 0.0, 2.0, 0.31, 0.9, 20, "change")
+    what.rows.append(Pair(face, Voice("Happy", 0.55, 0.9, 0.8)))
+    (row,) = [line for line in drawn(what, 80, 24) if "31%" in line]
+    assert "Unknown" in row
+    assert "mismatch" not in row
 
 
 def test_silence_shows_no_probabilities_but_the_running_interval() -> None:

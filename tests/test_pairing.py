@@ -12,7 +12,16 @@ from scripted import one_hot
 
 from streamer.config import SpeechConfig, load
 from streamer.pairing import Pair, Pairing, Voice
-from streamer.types import EMOTIONS, Floats, Interval, Prediction, Reading, SpanReply, SpanRequest
+from streamer.types import (
+    EMOTIONS,
+    UNKNOWN,
+    Floats,
+    Interval,
+    Prediction,
+    Reading,
+    SpanReply,
+    SpanRequest,
+)
 
 WINDOW, HOP, LEAST = 3.0, 0.5, 1.5
 CONFIG: SpeechConfig = load(
@@ -123,6 +132,22 @@ def test_without_sound_every_label_is_empty() -> None:
         listener.face(face(k * 5.0, k * 5.0 + 1 + k * 2))
     assert listener.labels == [None] * 3
     assert not listener.asked
+
+
+def test_a_voice_below_the_least_confidence_is_unknown() -> None:
+    pairing = Pairing(CONFIG, lambda request: None, True, min_confidence=0.5)
+    pairing.face(face(5.0, 5.2))
+    pairing.face(face(5.2, 5.4))
+    pairing.face(face(5.4, 5.6))
+    pairing.voice_ended()
+    probs = [one_hot("Happy") * p + one_hot("Sad") * 0.4 for p in (0.45, 0.55)]
+    pairs = [
+        pair
+        for key, reading in enumerate([*map(Reading, probs), None], 1)
+        for pair in pairing.reply(SpanReply(key, reading, 1.0))
+    ]
+    assert [pair.voice.label for pair in pairs] == [UNKNOWN, "Happy", None]
+    assert [pair.mismatch for pair in pairs] == [False, True, False]
 
 
 def test_order_of_the_face_is_kept() -> None:

@@ -19,7 +19,7 @@ from streamer.pairing import Pair, Voice
 from streamer.pipeline import segmenter as create
 from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
 from streamer.tables import SessionTables
-from streamer.types import EMOTIONS, Floats, Interval, Prediction, Segmenter
+from streamer.types import EMOTIONS, UNKNOWN, Floats, Interval, Prediction, Segmenter
 
 CONFIG = configuration.load().segmenter
 ORIGINAL = Path(__file__).parent / "original"
@@ -30,7 +30,7 @@ def policy(smoothing: float = 0, margin: float = 0, least: float = 0, gap: float
     return create("face", CONFIG.model_copy(update={"policy": "hysteresis", **values}))
 
 
-def change_point(lag: float = 1, evidence: float = 0.1, least: float = 2) -> Segmenter:
+def change_point(lag: float = 1, evidence: float = 0.8, least: float = 2) -> Segmenter:
     values = {"lag_s": lag, "evidence_s": evidence, "min_interval_s": least}
     return create("face", CONFIG.model_copy(update={"policy": "changepoint", **values}))
 
@@ -328,3 +328,17 @@ def test_the_configuration_names_the_policy() -> None:
         config = configuration.load(None, [f"segmenter.policy={name}"]).segmenter
         assert isinstance(create("face", config), kind)
     assert isinstance(create("face", CONFIG), ChangePointSegmenter)
+
+
+@pytest.mark.parametrize("chosen", ["argmax", "hysteresis", "changepoint"])
+def test_an_interval_below_the_least_confidence_is_unknown(chosen: str) -> None:
+    vague = (0.4 * one_hot("Sad") + 0.6 / 7).astype(np.float32)
+    stream = labelled((5, "Happy")) + [at(5 + k / 10, vague) for k in range(50)]
+    config = CONFIG.model_copy(update={"policy": chosen})
+    plain = segment(create("face", config), stream, 10.0)
+    assert [row.label for row in plain] == ["Happy", "Sad"]
+    least = {"min_confidence": plain[1].score + 0.01}
+    strict = segment(create("face", config.model_copy(update=least)), stream, 10.0)
+    assert strict == [plain[0], replace(plain[1], label=UNKNOWN)]
+    least = {"min_confidence": plain[1].score}  # just enough
+    assert segment(create("face", config.model_copy(update=least)), stream, 10.0) == plain

@@ -39,6 +39,7 @@ def test_issued_columns_come_first() -> None:
         "modality_mismatch": "start,end,video_emotion,audio_emotion",
         "modality_duration": "duration,start,end,video_emotion,audio_emotion",
         "voice_intervals": "emotion,start,end",
+        "fused_intervals": "emotion,start,end",
         "transitions": "time,modality,from,to",
     }.items():
         assert HEADERS[name].startswith(columns)
@@ -48,6 +49,7 @@ def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
     with SessionTables(tmp_path) as tables:
         tables.pair(Pair(FACE, Voice("Happy", 0.5, 0.25, 1.0)))
         tables.voice(Interval("voice", "Fear", 0.0, 2.0, 0.5, 0.75, 4, "end"))
+        tables.fused(Interval("fused", "Sad", 0.0, 1.0, 0.5, 0.75, 9, "gap", details=(0.75, 0.25)))
         tables.transition(Transition(1.25, "voice", "Sad", "Fear", 0.0))
         assert {name: lines(tmp_path, name)[1:] for name in HEADERS} == {
             "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change,,,"],
@@ -55,6 +57,7 @@ def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
             "modality_mismatch": ["0.300,3.300,Sad,Happy,0.6667,0.5000"],
             "modality_duration": ["3.000,0.300,3.300,Sad,Happy"],
             "voice_intervals": ["Fear,0.000,2.000,0.5000,0.7500,4,end,,,"],
+            "fused_intervals": ["Sad,0.000,1.000,0.5000,0.7500,9,gap,0.7500,0.2500"],
             "transitions": ["1.250,voice,Sad,Fear,0.000"],
         }
 

@@ -15,7 +15,7 @@ from streamer.figures import document
 from streamer.resampling import joint
 from streamer.tables import seconds
 from streamer.timeline import CODES, LAGS_MS, NIL, Event, Timeline, link, milliseconds
-from streamer.types import Interval
+from streamer.types import EMOTIONS, UNKNOWN, Interval
 
 BEGINNINGS = st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 2)), max_size=12)
 CHOICES = st.lists(st.booleans(), max_size=16)
@@ -127,3 +127,16 @@ def test_what_is_known_by_now_ends_with_the_later_modality() -> None:
 @given(st.floats(0, 1e5))
 def test_milliseconds_are_those_of_the_tables(t: float) -> None:
     assert milliseconds(t) == int(seconds(t).replace(".", ""))
+
+
+def test_an_unknown_interval_is_a_gap_on_the_line() -> None:
+    line = Timeline(["face"], 0.0, 1.0)
+    rows = [
+        Interval("face", label, float(k), k + 1.0, 0.4, 0.4, 1, "change")
+        for k, label in enumerate(["Sad", UNKNOWN, "Fear"])
+    ]
+    line.update("face", rows, 3.0)
+    assert line.lanes["face"].totals.sum() == 2000
+    assert line.lanes["face"].change_times == [
+        (2000, EMOTIONS.index("Sad"), EMOTIONS.index("Fear"))
+    ]
