@@ -12,6 +12,7 @@ from rich.text import Text
 
 from streamer import __version__, cli_live
 from streamer import config as configuration
+from streamer.cli_live import AsJson, Dashboard, Out, Save
 from streamer.config import Config
 from streamer.resources import demo_clip, user_config
 from streamer.types import Modality, StreamerError
@@ -46,7 +47,7 @@ def replay(
     speed: Annotated[
         str, typer.Option(help="1: as it was recorded; N: N times as fast; max: lossless.")
     ] = "1",
-    out: Annotated[Path, typer.Option(help="Where sessions go.")] = Path("statistics"),
+    out: Out = Path("statistics"),
     session: Annotated[
         str | None, typer.Option(help="The session's name.  [default: date, time and file]")
     ] = None,
@@ -54,15 +55,11 @@ def replay(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="One value: section.key=value.")
     ] = None,
-    dashboard: Annotated[
-        bool | None, typer.Option(help="The live picture.  [default: in a terminal]")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print session.json at the end.")] = False,
+    dashboard: Dashboard = None,
+    as_json: AsJson = False,
     start: Annotated[float, typer.Option(help="Begin at this second of the file.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
-    save_predictions: Annotated[
-        bool, typer.Option("--save-predictions", help="Also write what the models said each time.")
-    ] = False,
+    save_predictions: Save = False,
 ) -> None:
     """Replay a recording through the models into tables.
 
@@ -164,7 +161,7 @@ def evaluate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Where sessions go.")] = Path("statistics"),
+    out: Out = Path("statistics"),
 ) -> None:
     """Replay the bundled recording: 21 s of an actor, five emotions, one mismatch."""
     replay(demo_clip(), out=out)

@@ -27,6 +27,12 @@ Microphone = Annotated[
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml of your own.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One value: section.key=value.")]
+Out = Annotated[Path, typer.Option(help="Where sessions go.")]
+Dashboard = Annotated[bool | None, typer.Option(help="The live picture.  [default: in a terminal]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print session.json at the end.")]
+Save = Annotated[
+    bool, typer.Option("--save-predictions", help="Also write what the models said each time.")
+]
 
 
 def live(
@@ -46,19 +52,15 @@ def live(
         float | None,
         typer.Option(help="The person is neutral for so many seconds, and is judged by it."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where sessions go.")] = Path("statistics"),
+    out: Out = Path("statistics"),
     session: Annotated[
         str | None, typer.Option(help="The session's name.  [default: date and time]")
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    dashboard: Annotated[
-        bool | None, typer.Option(help="The live picture.  [default: in a terminal]")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print session.json at the end.")] = False,
-    save_predictions: Annotated[
-        bool, typer.Option("--save-predictions", help="Also write what the models said each time.")
-    ] = False,
+    dashboard: Dashboard = None,
+    as_json: AsJson = False,
+    save_predictions: Save = False,
 ) -> None:
     """Analyse a camera and a microphone, or a network stream, until stopped (q or Ctrl-C).
 
