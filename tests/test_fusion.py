@@ -46,12 +46,23 @@ def offline(faces: list[Message], voices: list[Message]) -> list[tuple[float, li
         for m, messages in (("face", faces), ("voice", voices))
     }
     end = voices[-1].t if isinstance(voices[-1], StreamEnd) else math.inf
-    last = max((p.time for p in told["face"]), default=-math.inf)
-    rows = []
+    kept, seen = [], False
     for face in told["face"]:
+        if seen or face.probs is not None:
+            kept.append(face)
+        seen = face.probs is not None
+    rows = []
+    for face in kept:
         before = [v for v in told["voice"] if v.time <= face.time < end]
-        rows.append((face.time, face.probs is not None, before and before[-1].probs is not None))
-    rows += [(v.time, False, v.probs is not None) for v in told["voice"] if v.time > last]
+        spoken = bool(before) and before[-1].probs is not None
+        rows.append((face.time, face.probs is not None, spoken))
+    last = max((p.time for p in told["face"]), default=-math.inf)
+    for voice in told["voice"]:
+        earlier = [f for f in kept if f.time < voice.time]
+        blind = not earlier or earlier[-1].probs is None or voice.time > last
+        if blind and voice.time not in {f.time for f in kept}:
+            rows.append((voice.time, False, voice.probs is not None))
+    rows.sort()
     weights = [
         [(1 - WEIGHT) * bool(f) / s, WEIGHT * bool(v) / s]
         if (s := (1 - WEIGHT) * bool(f) + WEIGHT * bool(v))
@@ -81,6 +92,19 @@ def test_the_order_of_the_threads_changes_nothing(
             assert p.probs.sum() == pytest.approx(1)
 
 
+def test_how_often_nothing_is_said_changes_nothing() -> None:
+    voices = stream("voice", ["Sad"] * 12, 0.5, 6.0)
+    seen = [prediction("face", k / 10, "Happy") for k in range(10)]
+    back = [prediction("face", 4 + k / 10, "Happy") for k in range(10)]
+    none = [prediction("face", t, None) for t in (1.9, 2.0, 2.13, 2.77, 3.5)]
+    end: list[Message] = [StreamEnd("face", 5.0)]
+    few, many = [*seen, none[0], *back, *end], [*seen, *none, *back, *end]
+    assert [(p.time, p.details is None) for p in fuse(few, voices, [])] == [
+        (p.time, p.details is None) for p in fuse(many, voices, [True, False] * 9)
+    ]
+    assert {2.0, 2.5, 3.0, 3.5} <= {p.time for p in fuse(many, voices, [])}
+
+
 def test_a_face_waits_until_the_voice_beside_it_is_known() -> None:
     fuser = Fuser(WEIGHT)
     assert fuser.take(prediction("face", 0.0, "Happy")) == []
@@ -100,7 +124,8 @@ def test_each_counts_by_its_weight_and_alone_wholly() -> None:
         prediction("face", 2.5, None),
         StreamEnd("face", 3.0),
     ]
-    both, face, voice = fuse(faces, voices, [])
+    alone, both, face, voice = fuse(faces, voices, [])
+    assert (alone.time, alone.details is not None and list(alone.details)) == (0.0, [0, 1])
     happy, sad = EMOTIONS.index("Happy"), EMOTIONS.index("Sad")
     assert both.probs is not None
     assert both.probs[[happy, sad]] == pytest.approx([1 - WEIGHT, WEIGHT])
@@ -120,7 +145,7 @@ def test_a_voice_that_does_not_count_speaks_where_it_is_alone() -> None:
     fuser = Fuser(0.0)
     fuser.take(prediction("voice", 0.0, "Sad"))
     fuser.take(prediction("face", 0.0, None))
-    (alone,) = fuser.take(StreamEnd("voice", 1.0))
+    (alone,) = fuser.take(StreamEnd("face", 1.0))
     assert np.array_equal(alone.probs, one_hot("Sad"))  # type: ignore[arg-type]
 
 
