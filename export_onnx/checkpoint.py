@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from export_onnx.errors import ExportError
+from export_onnx.hub import reason_of
 
 # Weights and descriptions, never code.
 _SMALL = ["config.json", "preprocessor_config.json", "README.md", "LICENSE", "LICENSE.txt"]
@@ -142,11 +143,7 @@ def _fetch(source: str) -> Checkpoint:
             if any(path for p in patterns for path in Path(folder).glob(p)):
                 break
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(
-            f"cannot fetch {source} from the hub ({reason[:160]}): check the id and the network, "
-            "or give a folder"
-        ) from None
+        raise ExportError(reason_of(source, error)) from None
     return Checkpoint(Path(folder), name, Path(folder).name)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -66,7 +68,8 @@ def export(
     source: Annotated[
         str | None,
         typer.Option(
-            help="checkpoint: a file (face), a folder, or an id on the hub (owner/name@revision)"
+            help="checkpoint: a file (face) or folder (speech), or what the hub has: "
+            "owner/name[@revision][/file]"
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="name of the files; default: source's")] = None,
@@ -102,7 +105,9 @@ def export(
         elif split:
             raise ExportError(f"{model} does not hear: --split is for speech models")
         elif model in FACE_MODELS:
-            file = Path(source) if source else None
+            from export_onnx.hub import find_file  # noqa: PLC0415 - slow
+
+            file = find_file(source) if source else None
             request = Request(
                 model, file, ten_crop, name, precision.value, verify, allow_disagreement
             )
@@ -162,5 +167,6 @@ def _fail(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. SIGTERM ends it as Ctrl-C does: nothing half-written stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app(prog_name="python -m export_onnx")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import torch
 from optimum.exporters.onnx import export as optimum_export
 from optimum.exporters.onnx.model_configs import (
@@ -207,7 +208,7 @@ def _make(
         licence=plan.licence,
         checkpoint=checkpoint,
         weights=weights,
-        producer={name: version(name) for name in _PRODUCERS},
+        producer={name: version(name) for name in _PRODUCERS} | {"onnxruntime": ort.__version__},
         figures=figures,
     )
     made.append(folder / f"{plan.name}.json")

@@ -16,10 +16,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from commands import run_module
 from face_checkpoints import digest, fer2013, fill, hsemotion, picture, save_t7
 from typer.testing import CliRunner
 
-from export_onnx import cli, face_verify
+from export_onnx import cli, face_verify, hub
 from export_onnx import fer2013 as fer2013_exporter
 from export_onnx import hsemotion as hsemotion_exporter
 from export_onnx.efficientnet import EfficientNet
@@ -494,3 +495,35 @@ def test_batches_are_free(made: Path) -> None:
         together = session.run(None, {"face": pictures})[0]
         alone = [session.run(None, {"face": one[None]})[0][0] for one in pictures]
         np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+def test_a_file_of_the_hub_is_fetched_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, asked = tmp_path / "w.t7", []
+    mine.write_bytes(b"")
+
+    def fetch(name: str, file: str, revision: str | None) -> str:
+        asked.append((name, file, revision))
+        return str(mine)
+
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    assert hub.find_file("Somebody/faces/fer2013/w.t7") == mine
+    assert hub.find_file("Somebody/faces@v2/w.t7") == mine
+    assert asked == [
+        ("Somebody/faces", "fer2013/w.t7", None),
+        ("Somebody/faces", "w.t7", "v2"),
+    ]
+    for path in (str(mine), "w.t7", "../other/w.t7", "a/b/../c"):
+        assert hub.find_file(path) == Path(path)
+    assert len(asked) == 2
+
+
+def test_without_a_network_there_is_one_line(tmp_path: Path) -> None:
+    out, offline = tmp_path / "out", {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    chosen = ["fer2013-vgg19", "--source", "Somebody/faces/w.t7", "--out", str(out)]
+    done = run_module("export_onnx", *chosen, **offline)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "cannot fetch Somebody/faces/w.t7 from the hub" in line
+    assert not out.exists()
