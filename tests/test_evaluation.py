@@ -20,6 +20,7 @@ from streamer.evaluation.metrics import (
     mismatch,
     total,
 )
+from streamer.evaluation.report import listing
 from streamer.evaluation.sessions import find_truths, read_intervals, read_truth, recording_of
 from streamer.types import EMOTIONS, StreamerError
 
@@ -318,3 +319,29 @@ def test_a_truth_without_a_voice_judges_the_face_alone(tmp_path: Path) -> None:
     assert "voice" not in result
     assert "mismatch" not in result
     assert result["by_session"]["one"]["face"]["time_acc"] == 1.0  # type: ignore[index]
+
+
+def test_where_both_are_alike_each_is_judged_by_itself(tmp_path: Path) -> None:
+    truth = write(
+        tmp_path / "a.csv",
+        "start,end,face_emotion,voice_emotion",
+        "0,4,happy,happy",
+        "4,6,happy,sad",
+        "6,10,sad,sad",
+    )
+    said = {
+        "video_intervals": ["Happy,0,8"],  # right for 4 of the 8 s
+        "voice_intervals": ["Sad,0,5", "Sad,7,10"],  # for 3
+        "fused_intervals": ["Happy,0,6", "Sad,6,9"],  # for 7
+    }
+    for table, rows in said.items():
+        write(tmp_path / "s" / f"{table}.csv", "emotion,start,end", *rows)
+    evaluation = Evaluation.of([judge(read_truth(truth), tmp_path / "s")])
+    assert evaluation.as_json()["together"] == {
+        "matching_s": 8.0,
+        "time_acc": {"face": 0.5, "voice": 0.375, "both": 0.875},
+    }
+    line = listing(evaluation)[-1]
+    assert line == (
+        "right where face and voice are alike (8.0 s): face 0.500, voice 0.375, both 0.875"
+    )

@@ -14,9 +14,11 @@ from streamer.evaluation.metrics import (
     Tally,
     grid,
     mismatch,
+    together,
     total,
 )
 from streamer.evaluation.sessions import (
+    FUSED,
     LANES,
     MISMATCH,
     Lane,
@@ -25,6 +27,9 @@ from streamer.evaluation.sessions import (
     read_mismatches,
 )
 from streamer.types import EMOTIONS
+
+TOGETHER = {"face": "face", "voice": "voice_alone", "both": "fused"}
+"""What is compared where face and voice are alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Judged:
     said: dict[str, list[Span]]
     tallies: dict[str, Tally]
     mismatch: Hits | None
+    together: dict[str, Hits]
+    """Where truth has face and voice alike: face, voice and both (fused), if they were said."""
     missing: bool
 
 
@@ -49,6 +56,7 @@ class Evaluation:
     lanes: list[Lane]
     tallies: dict[str, Tally]
     mismatch: Hits | None
+    together: dict[str, Hits]
 
     @classmethod
     def of(cls, sessions: list[Judged]) -> "Evaluation":
@@ -60,7 +68,13 @@ class Evaluation:
         }
         lanes = [lane for lane in LANES if lane.key in tallies and tallies[lane.key].labelled]
         mismatches = [s.mismatch for s in sessions if s.mismatch]
-        return cls(sessions, lanes, tallies, sum(mismatches, Hits()) if mismatches else None)
+        both = {
+            name: sum((s.together[name] for s in sessions if name in s.together), Hits())
+            for name in TOGETHER
+            if any(name in s.together for s in sessions)
+        }
+        called = sum(mismatches, Hits()) if mismatches else None
+        return cls(sessions, lanes, tallies, called, both)
 
     @property
     def minutes(self) -> float:
@@ -84,6 +98,10 @@ class Evaluation:
         if (hits := self.mismatch) is not None:
             result["mismatch_f1"] = hits.f1
             result["mismatch"] = hits_json(hits)
+        if self.together:
+            accuracy = {name: _number(hits.recall) for name, hits in self.together.items()}
+            seconds = max(hits.true for hits in self.together.values()) * STEP_S
+            result["together"] = {"matching_s": round(seconds, 2), "time_acc": accuracy}
         result["by_session"] = {s.truth.name: self._session_json(s) for s in self.sessions}
         return result
 
@@ -110,7 +128,12 @@ def judge(truth: Truth, folder: Path) -> Judged:
     differing = None
     if face is not None and voice is not None and called is not None:
         differing = mismatch(face, voice, called)
-    return Judged(truth, said, tallies, differing, not said)
+    alike: dict[str, Hits] = {}
+    if face is not None and voice is not None:
+        spans = {**said, "fused": read_intervals(folder / f"{FUSED}.csv")}
+        found = {name: spans.get(key) for name, key in TOGETHER.items()}
+        alike = {n: together(face, voice, s) for n, s in found.items() if s is not None}
+    return Judged(truth, said, tallies, differing, alike, not said)
 
 
 def number(value: float) -> str:

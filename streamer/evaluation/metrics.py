@@ -130,6 +130,16 @@ def mismatch(face: Labels, voice: Labels, said: Iterable[Span]) -> Hits:
     return Hits(int((differ & called).sum()), int(called.sum()), int(differ.sum()))
 
 
+def together(face: Labels, voice: Labels, said: Iterable[Span]) -> Hits:
+    """Time, in steps, in which face and voice show the same: the hits of ``said`` in it, how much
+    of it ``said`` speaks of, and all of it.
+    """
+    same = (face == voice) & (face != NONE)
+    named = grid(said, len(face))
+    right = int((same & (named == face)).sum())
+    return Hits(right, int((same & (named != NONE)).sum()), int(same.sum()))
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What one modality came to; tallies of sessions add up to that of all of them.

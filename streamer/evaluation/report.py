@@ -49,7 +49,19 @@ def listing(evaluation: Evaluation) -> list[RenderableType]:
     if evaluation.mismatch:
         precision, recall, both = _three(evaluation.mismatch).split()
         result.append(f"mismatch by time: precision {precision}, recall {recall}, F1 {both}")
+    if line := together(evaluation):
+        result.append(line)
     return result
+
+
+def together(evaluation: Evaluation) -> str:
+    """How right each is where face and voice are meant to show the same; empty: nowhere."""
+    hits = evaluation.together
+    longest = max((h.true for h in hits.values()), default=0) * STEP_S
+    if not longest:
+        return ""
+    said = ", ".join(f"{name} {number(h.recall)}" for name, h in hits.items())
+    return f"right where face and voice are alike ({longest:.1f} s): {said}"
 
 
 def heading(evaluation: Evaluation) -> str:
@@ -82,6 +94,7 @@ def page(evaluation: Evaluation, title: str, pictures: dict[str, bytes]) -> str:
         version=escape(__version__),
         main=_html(["", *COLUMNS], lanes),
         legend="".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in COLUMNS.items()),
+        together=escape(together(evaluation)),
         each=_html(["", "emotion", "true", "said", "precision", "recall", "F1"], each),
         sessions=_html(["session", "", *COLUMNS], sessions),
         pictures="".join(_picture(caption, png) for caption, png in pictures.items()),
@@ -156,6 +169,7 @@ footer { margin-top: 3rem; color: #777; font-size: .85rem; }
 <dl>$legend</dl>
 <h2>Each emotion, by time</h2>
 <div class="wide">$each</div>
+<p>$together</p>
 <h2>Pictures</h2>
 $pictures
 <h2>Each session</h2>

@@ -40,6 +40,7 @@ LANES = (
     ),
 )
 MISMATCH = "modality_mismatch"
+FUSED = "fused_intervals"
 
 
 @dataclass(frozen=True, slots=True)
