@@ -196,7 +196,8 @@ class DeviceState:
     detail: what it gives, for people ("1280×720 MJPG, 30/s").
     losses, lost_s: how often and for how long it was away, s.
     dropped: data that the device itself or its driver lost (frames, or overflows of sound).
-    level: of the sound, dBFS. drift_ppm, drift_ms: of its clock against the monotonic one.
+    level: of the sound, dBFS. drift_ppm: by how much its clock is faster than the monotonic one;
+    drift_ms: the error that is left after the correction.
     """
 
     name: str
