@@ -192,7 +192,7 @@ def main() -> None:
     }
     now = found[next(iter(RULES))]
     print(
-        "\n| | time_acc | macro_f1 | eder | missed | boundary_f1 | a minute | better in | one-sided|"
+        "\n| | time_acc | macro_f1 | eder | missed | boundary_f1 | a minute | better | one-sided |"
     )
     print("| --- " * 9 + "|")
     for name, tallies in found.items():

@@ -205,7 +205,7 @@ def _report(name: str, found: dict[Setting, list[Tally]], names: list[str]) -> N
         f"\n## {name} (true: {total(found[DEFAULT]).switches_per_min[1]:.1f} switches a minute)\n"
     )
     print(
-        "| window hop min_voiced vad | time_acc | macro_f1 | eder | missed | boundary_f1 | a minute"
+        "| window hop voiced vad | time_acc | macro_f1 | eder | missed | boundary_f1 | a minute |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     best = min(found, key=lambda s: total(found[s]).eder)
