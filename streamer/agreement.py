@@ -23,7 +23,8 @@ class Transitions:
 
     A change is final when the interval that it leads to closes, for only then its emotion is. The
     order is that of those closings: a change is given out once no earlier closing of the other
-    modality can come. The same emotion in two intervals, touching or not, is no change.
+    modality can come. The same emotion in two intervals, touching or not, is no change, and
+    neither is another person.
     """
 
     def __init__(self, modalities: list[Modality]) -> None:
@@ -38,7 +39,7 @@ class Transitions:
         """Take what a push closed; nothing more of its modality ends before ``settled`` s."""
         for interval in closed:
             last, self._last[modality] = self._last.get(modality), interval
-            if last and last.label != interval.label:
+            if last and last.label != interval.label and last.face_id == interval.face_id:
                 gap = interval.start - last.end
                 change = Transition(interval.start, modality, last.label, interval.label, gap)
                 heapq.heappush(self._waiting, (interval.end, change))

@@ -25,6 +25,7 @@ from streamer.segmenter import ArgmaxSegmenter, HysteresisSegmenter
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
 from streamer.timeline import Timeline
+from streamer.tracking import PerFace
 from streamer.types import (
     SAMPLE_RATE,
     Failure,
@@ -82,12 +83,15 @@ class Models:
 
 
 def segmenter(modality: Modality, config: SegmenterConfig) -> Segmenter:
-    """The segmenter that the configuration's policy names."""
+    """The segmenter that the configuration's policy names; the face's keeps people apart."""
+    made: Segmenter
     if config.policy == "argmax":
-        return ArgmaxSegmenter(modality)
-    if config.policy == "hysteresis":
-        return HysteresisSegmenter(modality, config)
-    return ChangePointSegmenter(modality, config)
+        made = ArgmaxSegmenter(modality)
+    elif config.policy == "hysteresis":
+        made = HysteresisSegmenter(modality, config)
+    else:
+        made = ChangePointSegmenter(modality, config)
+    return PerFace(made) if modality == "face" else made
 
 
 class Pipeline:

@@ -64,7 +64,7 @@ def test_boxes_do_not_depend_on_where_the_letterbox_lies(
 
 
 def test_happy_is_seen_as_happy(loaded: Models, media: tuple[Image, Floats]) -> None:
-    faces, reading = reader(loaded).read(media[0])
+    faces, reading = reader(loaded).read(media[0], 0.0)
     assert faces == 1
     assert reading is not None
     probs = reading.probs
@@ -74,7 +74,7 @@ def test_happy_is_seen_as_happy(loaded: Models, media: tuple[Image, Floats]) -> 
 
 
 def test_no_face_says_nothing(loaded: Models) -> None:
-    assert reader(loaded).read(np.full((480, 640, 3), 90, np.uint8)) == (0, None)
+    assert reader(loaded).read(np.full((480, 640, 3), 90, np.uint8), 0.0) == (0, None)
 
 
 def test_two_faces_say_nothing_or_the_largest_speaks(
@@ -84,11 +84,11 @@ def test_two_faces_say_nothing_or_the_largest_speaks(
     small = np.ascontiguousarray(face[::2, ::2])
     both = np.full((480, 640, 3), 128, np.uint8)
     both[60:420, 20:380], both[150:330, 430:610] = face, small
-    assert reader(loaded, "single").read(both) == (2, None)
-    faces, found = reader(loaded, "largest").read(both)
+    assert reader(loaded, "single").read(both, 0.0) == (2, None)
+    faces, found = reader(loaded, "largest").read(both, 0.0)
     alone = both.copy()
     alone[150:330, 430:610] = 128
-    _, expected = reader(loaded, "single").read(alone)
+    _, expected = reader(loaded, "single").read(alone, 0.0)
     assert faces == 2
     assert found is not None
     assert expected is not None
@@ -97,7 +97,7 @@ def test_two_faces_say_nothing_or_the_largest_speaks(
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (3000, 2), (17, 17)])
 def test_any_picture_size_is_taken(loaded: Models, shape: tuple[int, int]) -> None:
-    assert reader(loaded).read(np.zeros((*shape, 3), np.uint8)) == (0, None)
+    assert reader(loaded).read(np.zeros((*shape, 3), np.uint8), 0.0) == (0, None)
 
 
 @pytest.mark.parametrize("box", [(-50, -40, 200, 200), (560, 400, 160, 160), (300, 200, 1, 1)])
@@ -111,7 +111,7 @@ def test_a_face_at_the_edge_is_cut_with_the_edge_repeated(
 
 def test_a_dark_picture_keeps_its_emotion(loaded: Models, media: tuple[Image, Floats]) -> None:
     dark = (media[0] * 0.15).astype(np.uint8)
-    _, found = reader(loaded).read(dark)
+    _, found = reader(loaded).read(dark, 0.0)
     assert found is not None
     assert EMOTIONS[int(found.probs.argmax())] == "Happy"
 
