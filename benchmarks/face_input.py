@@ -13,7 +13,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import av
@@ -33,7 +33,7 @@ from streamer.types import EMOTIONS, Face, Floats, Image
 FRAMES_HZ = 5
 ANGLES = (-25, -20, -15, -10, 10, 15, 20, 25)
 DARK = (0.3, 0.15)
-LEAST = (math.inf, 20.0, 15.0, 10.0, 5.0, 0.0)
+LEAST = (math.inf, 15.0, 10.0, 0.0)
 WHOLE = {"side": 1.0, "up": 0.0}
 
 
@@ -272,7 +272,7 @@ def main() -> None:
     asked = ask.parse_args()
     loaded = Models.load(configuration.load())
     fer(asked.fer, loaded.face)
-    rolls(fer_images(asked.fer), loaded, "fer", 144)
+    rolls(islice(fer_images(asked.fer), 0, None, 3), loaded, "fer", 144)
     sessions(asked.sessions, loaded)
     rolls(frames(asked.sessions), loaded, "sessions")
     averaging(asked.streams, asked.scorer)
