@@ -53,7 +53,7 @@ def models_alone(loaded: Models, config: Config, pictures: list[Image], audio: A
     worker.dismiss()
     began = monotonic()
     for picture in pictures:
-        reader.read(picture)
+        reader.read(picture, 0.0)
     worker.run()
     return monotonic() - began
 

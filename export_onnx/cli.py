@@ -105,11 +105,9 @@ def export(
         elif split:
             raise ExportError(f"{model} does not hear: --split is for speech models")
         elif model in FACE_MODELS:
-            from export_onnx.hub import find_file  # noqa: PLC0415 - slow
-
-            file = find_file(source) if source else None
             request = Request(
-                model, file, ten_crop, name, precision.value, verify, allow_disagreement
+                *(model, _file(source), ten_crop, name),
+                *(precision.value, verify, allow_disagreement),
             )
             files = write_files(out, _face(request))
         else:
@@ -129,6 +127,13 @@ def _checkpoint(model: str, source: str | None, ten_crop: bool) -> str:
     if not (found := source or SPEECH_MODELS[model].source):
         raise ExportError(f"{model} needs --source: a checkpoint's folder or a hub id")
     return found
+
+
+def _file(source: str | None) -> Path | None:
+    """Return where a face model's checkpoint is."""
+    from export_onnx.hub import find_file  # noqa: PLC0415 - slow
+
+    return find_file(source) if source else None
 
 
 def _face(request: Request) -> dict[str, bytes]:

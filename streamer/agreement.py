@@ -23,8 +23,8 @@ class Transitions:
 
     A change is final when the interval that it leads to closes, for only then its emotion is. The
     order is that of those closings: a change is given out once no earlier closing of the other
-    modality can come. The same emotion in two intervals, touching or not, is no change. An Unknown
-    interval is a gap: it neither ends nor begins a change.
+    modality can come. The same emotion in two intervals, touching or not, is no change, and
+    neither is another person. An Unknown interval is a gap: it neither ends nor begins a change.
     """
 
     def __init__(self, modalities: list[Modality]) -> None:
@@ -41,7 +41,7 @@ class Transitions:
             if interval.label == UNKNOWN:
                 continue
             last, self._last[modality] = self._last.get(modality), interval
-            if last and last.label != interval.label:
+            if last and last.label != interval.label and last.face_id == interval.face_id:
                 gap = interval.start - last.end
                 change = Transition(interval.start, modality, last.label, interval.label, gap)
                 heapq.heappush(self._waiting, (interval.end, change))

@@ -28,6 +28,7 @@ class FaceConfig(Section):
     rule: Literal["single", "largest"]
     min_score: Share
     stale_s: Seconds
+    track_s: Seconds
     max_px: Annotated[int, Field(ge=128, le=8192)]
     detector: ModelName
     emotion: ModelName

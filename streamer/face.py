@@ -1,6 +1,7 @@
 """Faces in a picture, and the emotion of the one that speaks."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -10,9 +11,13 @@ from numpy.typing import NDArray
 from streamer.config import FaceConfig
 from streamer.models import Model
 from streamer.mtcnn import Mtcnn
+from streamer.tracking import Follower
 from streamer.types import Face, Floats, Image, Reading, StreamerError
 
 Reals = NDArray[np.floating[Any]]
+
+LEAST_ROLL = 10.0
+"""A head less inclined than this is left so, degrees: turning blurs, small angles don't hurt."""
 
 
 class BlazeFace:
@@ -58,10 +63,11 @@ class BlazeFace:
         keep = np.flatnonzero(scores > self._min_logit)
         if not len(keep):
             return []
-        boxes = raw[0, keep, :4] / size
-        boxes[:, :2] += self._anchors[keep]
+        boxes = raw[0, keep, :8] / size  # centre, size, and the two eyes
+        boxes.reshape(-1, 4, 2)[:, (0, 2, 3)] += self._anchors[keep, None]
         weights = 1 / (1 + np.exp(-np.clip(scores[keep], -80, 80)))
-        faces = _blend(boxes, weights, self._OVERLAP)
+        boxes[:, 4:6] = boxes[:, 6:8] - boxes[:, 4:6]  # from the eye on the left to the other
+        faces = _blend(boxes[:, :6], weights, self._OVERLAP)
         back = size / scale
         return [
             Face(
@@ -70,8 +76,9 @@ class BlazeFace:
                 w * back,
                 h * back,
                 score,
+                math.degrees(math.atan2(dy, dx)),
             )
-            for x, y, w, h, score in faces
+            for x, y, w, h, dx, dy, score in faces
         ]
 
 
@@ -115,13 +122,20 @@ class FaceEmotion:
 
     def read(self, image: Image, face: Face) -> Reading:
         """What ``face`` shows in an RGB picture uint8 (H, W, 3)."""
-        side = self._crop["side"] * max(face.width, face.height)
-        x = face.x + face.width / 2 - side / 2
-        y = face.y + face.height / 2 - side / 2 - self._crop["up"] * max(face.width, face.height)
-        cut = _square(image, x, y, side)
-        outputs = self._model.run(**{self._input: self._prepare(cut)})
+        outputs = self._model.run(**{self._input: self._prepare(self.cut(image, face))})
         affect = None if self._affect is None else outputs[self._affect][0]
         return self._model.reading(outputs[0][0], affect)
+
+    def cut(self, image: Image, face: Face) -> Image:
+        """The square uint8 (S, S, 3) around ``face``; from LEAST_ROLL on turned until its eyes are
+        level.
+        """
+        longer = max(face.width, face.height)
+        side, up = self._crop["side"] * longer, self._crop["up"] * longer
+        x, y = face.x + face.width / 2, face.y + face.height / 2
+        if abs(face.roll) < LEAST_ROLL:
+            return _square(image, x - side / 2, y - up - side / 2, side)
+        return _turned(image, x, y, up, side, face.roll)
 
     def _prepare(self, cut: Image) -> Floats:
         """The model's input for a square RGB picture uint8 (S, S, 3)."""
@@ -141,7 +155,7 @@ class FaceEmotion:
 
 
 class FaceReader:
-    """Detector, rule and emotion in one call.
+    """Detector, rule and emotion in one call, for the pictures of one recording in order of time.
 
     Raises StreamerError: the detector's architecture is unknown, or a manifest says what can't be
     done.
@@ -157,18 +171,19 @@ class FaceReader:
                 name = detector.manifest.name
                 raise StreamerError(f"model {name}: no detector of architecture {other!r} is known")
         self._emotion = FaceEmotion(emotion, detector.manifest.preprocess["crop"])
-        self._single = config.rule == "single"
+        self._follower = Follower(config.rule, config.track_s)
 
-    def read(self, image: Image) -> tuple[int, Reading | None]:
-        """(number of faces, what one shows or None) of an RGB picture uint8 (H, W, 3).
+    def read(self, image: Image, t: float) -> tuple[int, Reading | None]:
+        """(number of faces, what one shows or None) of an RGB picture uint8 (H, W, 3) at ``t`` s.
 
-        None: no face, or by the rule ``single`` more than one, as in the original.
+        None: no face, or by the rule ``single`` more than one, as in the original, or by
+        ``largest`` none of the person that is followed.
         """
         faces = self._detector.detect(image)
-        if not faces or (self._single and len(faces) > 1):
+        if (followed := self._follower.follow(t, faces)) is None:
             return len(faces), None
-        face = max(faces, key=lambda f: f.width * f.height)
-        return len(faces), self._emotion.read(image, face)
+        face, face_id = followed
+        return len(faces), replace(self._emotion.read(image, face), face_id=face_id)
 
 
 def _logit(p: float) -> float:
@@ -187,8 +202,10 @@ def _anchors(size: int) -> Floats:
 
 
 def _blend(boxes: Reals, weights: Reals, overlap: float) -> list[tuple[float, ...]]:
-    """Weighted suppression: (x, y, w, h, score) of each group of overlapping centre-size boxes."""
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    """Weighted suppression: the means of each group of overlapping centre-size boxes (n, 4 or more
+    columns), and its best score.
+    """
+    low, high = boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2
     area = np.prod(np.maximum(high - low, 0), axis=1)
     left = list(np.argsort(-weights, kind="stable"))
     found = []
@@ -219,3 +236,16 @@ def _square(image: Image, x: float, y: float, side: float) -> Image:
     if any(edges):
         return np.asarray(cv2.copyMakeBorder(inner, *edges, cv2.BORDER_REPLICATE), np.uint8)
     return inner
+
+
+def _turned(image: Image, x: float, y: float, up: float, side: float, roll: float) -> Image:
+    """The square whose middle lies ``up`` above (x, y) in the face, turned back by ``roll``
+    degrees; edges as in _square.
+    """
+    size = max(round(side), 2)
+    turn = cv2.getRotationMatrix2D(
+        (x - 0.5, y - 0.5), roll, 1.0
+    )  # OpenCV counts from a pixel's middle
+    turn[:, 2] += np.array([size / 2 - x, size / 2 + up - y])
+    edge = cv2.BORDER_REPLICATE
+    return np.asarray(cv2.warpAffine(image, turn, (size, size), borderMode=edge), np.uint8)

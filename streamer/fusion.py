@@ -107,4 +107,6 @@ class Fuser:
             [w * s.probs for w, s in zip(shares, sides, strict=True) if s and s.probs is not None],
             axis=0,
         ).astype(np.float32)
-        return Prediction("fused", t, t, t, total, 0.0, captured, shares.astype(np.float32))
+        weight = shares.astype(np.float32)
+        face_id = face.face_id if face else 0
+        return Prediction("fused", t, t, t, total, 0.0, captured, weight, face_id)

@@ -26,6 +26,7 @@ from streamer.segmenter import ArgmaxSegmenter, ConfidentSegmenter, HysteresisSe
 from streamer.speech import SpeechEmotion, VoiceActivity
 from streamer.tables import SessionTables
 from streamer.timeline import Timeline
+from streamer.tracking import PerFace
 from streamer.types import (
     SAMPLE_RATE,
     Failure,
@@ -83,7 +84,9 @@ class Models:
 
 
 def segmenter(modality: Modality, config: SegmenterConfig) -> Segmenter:
-    """The segmenter that the configuration's policy names."""
+    """The segmenter that the configuration's policy names; where a face is seen it keeps people
+    apart.
+    """
     made: Segmenter
     match config.policy:
         case "argmax":
@@ -92,7 +95,9 @@ def segmenter(modality: Modality, config: SegmenterConfig) -> Segmenter:
             made = HysteresisSegmenter(modality, config)
         case "changepoint":
             made = ChangePointSegmenter(modality, config)
-    return ConfidentSegmenter(made, config.min_confidence) if config.min_confidence else made
+    if config.min_confidence:
+        made = ConfidentSegmenter(made, config.min_confidence)
+    return made if modality == "voice" else PerFace(made)
 
 
 class Pipeline:

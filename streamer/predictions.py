@@ -11,6 +11,7 @@ from streamer.types import EMOTIONS, Floats, Modality, Prediction, Vocabulary
 
 PROBS = [emotion.lower() for emotion in EMOTIONS]
 AFFECT = ["valence", "arousal"]
+FACE_ID = "face_id"
 
 
 def columns(modality: Modality, vocabulary: Vocabulary | None) -> list[str]:
@@ -20,7 +21,8 @@ def columns(modality: Modality, vocabulary: Vocabulary | None) -> list[str]:
     if vocabulary is not None:
         pairs = zip(vocabulary.emotions, vocabulary.labels, strict=True)
         own = [f"{(emotion or '').lower()}/{label}" for emotion, label in pairs] + AFFECT
-    return ["time", *about, *PROBS, "closed_by", *own]
+    last = [FACE_ID] if modality == "face" else []
+    return ["time", *about, *PROBS, "closed_by", *own, *last]
 
 
 def row(said: Prediction, vocabulary: Vocabulary | None, closed_by: str = "") -> list[str]:
@@ -30,7 +32,8 @@ def row(said: Prediction, vocabulary: Vocabulary | None, closed_by: str = "") ->
         about = [repr(float(x)) for x in (said.start, said.end, said.voiced)]
     own = _digits(said.details, len(vocabulary.labels) + len(AFFECT)) if vocabulary else []
     probs = _digits(said.probs, len(PROBS))
-    return [repr(float(said.time)), *about, *probs, closed_by, *own]
+    last = [str(said.face_id or "")] if said.modality == "face" else []
+    return [repr(float(said.time)), *about, *probs, closed_by, *own, *last]
 
 
 def vocabulary_of(header: Sequence[str]) -> Vocabulary | None:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,8 +18,8 @@ from streamer.agreement import Transitions
 from streamer.clock import today
 from streamer.config import Config
 from streamer.pipeline import segmenter
-from streamer.predictions import AFFECT, PROBS, vocabulary_of
-from streamer.tables import HEADERS, Table, interval_row, new_folder, write_summary
+from streamer.predictions import AFFECT, FACE_ID, PROBS, vocabulary_of
+from streamer.tables import HEADERS, Table, face_row, interval_row, new_folder, write_summary
 from streamer.types import (
     EMOTIONS,
     ClosedBy,
@@ -46,8 +47,8 @@ class PredictionTable:
     Columns, in any order: ``time``, s, from which on a row speaks, and the seven emotions' names;
     all seven empty: no face, or nobody speaks. Optional: ``start``, ``end``, s, and ``voiced``, of
     the window; ``closed_by`` in the last row, whose time is the stream's end; the shares of the
-    model's own labels, valence and arousal. Others are passed over. Each error is a StreamerError
-    that names the line.
+    model's own labels, valence and arousal; ``face_id``. Others are passed over. Each error is a
+    StreamerError that names the line.
 
     modality: None: the voice's if there is a column ``voiced`` or ``rms_db``, else the face's.
     shift: added to all times, s; what comes to lie before 0 lies at 0.
@@ -103,7 +104,18 @@ class PredictionTable:
         if probs is not None and self._details:
             told = [self._number(row, n) if self._text(row, n) else math.nan for n in self._details]
             details = np.array(told, np.float32)
-        return Prediction(modality, *times, probs, voiced, details=details)
+        face_id = self._face_id(row) if probs is not None else 0
+        return Prediction(modality, *times, probs, voiced, details=details, face_id=face_id)
+
+    def _face_id(self, row: list[str]) -> int:
+        text = self._text(row, FACE_ID)
+        if not text:
+            return 0
+        if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+            raise self._wrong(
+                f"{FACE_ID} {text[:40]!r}: use whole numbers from 1, or leave it empty"
+            )
+        return int(text)
 
     def _probs(self, row: list[str]) -> Floats | None:
         given = [bool(self._text(row, name)) for name in PROBS]
@@ -222,6 +234,7 @@ def _segment(
     predictions = without = rows = 0
     end, seconds, ended, error = 0.0, dict.fromkeys(EMOTIONS, 0.0), "error", None
     machine, changes = segmenter(modality, config.segmenter), Transitions([modality])
+    as_row = face_row if modality == "face" else interval_row
     written = Table(out / f"{TABLES[modality]}.csv", HEADERS[TABLES[modality]].split(","))
     try:
         for message in chain([first], said):
@@ -235,7 +248,7 @@ def _segment(
             for interval in closed:
                 rows += 1
                 seconds[interval.label] += interval.end - interval.start
-                written.append(*interval_row(interval, table.vocabulary))
+                written.append(*as_row(interval, table.vocabulary))
         ended = table.closed_by
     except StreamerError as failure:
         error = str(failure)

@@ -63,6 +63,10 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
             "dropped": pipeline.frames.dropped,
             "without_face": face.without_face,
             "several_faces": face.several_faces,
+            "face_switches": face.face_switches,
+            "face_switches_per_min": round(60 * face.face_switches / media, 4)
+            if media > 0
+            else 0.0,
         },
         "windows": {
             "seen": voice.windows + voice.skipped,

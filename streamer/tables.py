@@ -27,7 +27,9 @@ from streamer.types import (
 MODALITIES: tuple[Modality, ...] = ("face", "voice")
 _DETAILS = "native_label,valence,arousal"
 HEADERS = {
-    "video_intervals": "emotion,start,end,probability,intensity,frames,closed_by," + _DETAILS,
+    "video_intervals": "emotion,start,end,probability,intensity,frames,closed_by,"
+    + _DETAILS
+    + ",face_id",
     "audio_intervals": "emotion,start,end,probability,intensity,voiced," + _DETAILS,
     "modality_mismatch": "start,end,video_emotion,audio_emotion,"
     "video_probability,audio_probability",
@@ -119,7 +121,7 @@ class SessionTables:
         start, end = seconds(face.start), seconds(face.end)
         spoken = voice.label is not None
         heard = [share(voice.score), share(voice.intensity)] if spoken else ["", ""]
-        self._append("video_intervals", *interval_row(face, self._vocabularies.get("face")))
+        self._append("video_intervals", *face_row(face, self._vocabularies.get("face")))
         if pair.sound:
             told = _details(self._vocabularies.get("voice"), voice.label or "", voice.details)
             values = [voice.label or "", start, end, *heard, share(voice.voiced)]
@@ -292,6 +294,11 @@ def _interval(interval: Interval) -> list[str]:
         str(interval.samples),
         interval.closed_by,
     ]
+
+
+def face_row(interval: Interval, vocabulary: Vocabulary | None) -> list[str]:
+    """The row of an interval of the face."""
+    return [*interval_row(interval, vocabulary), str(interval.face_id or "")]
 
 
 def _details(vocabulary: Vocabulary | None, label: str, details: tuple[float, ...]) -> list[str]:

@@ -18,6 +18,8 @@ NIL = len(EMOTIONS)
 LAG_STEP_MS = 250
 LAGS_MS = np.arange(-3000, 3001, LAG_STEP_MS)
 """What the voice may come after the face by, ms."""
+CENSORING = ("end", "stopped", "error", "face")
+"""What closes an interval whose emotion was not seen to end."""
 MODALITIES: tuple[Modality, Modality] = ("face", "voice")
 
 
@@ -52,10 +54,13 @@ class Lane:
     changes: Ints = field(default_factory=lambda: np.zeros((NIL, NIL), np.int64))
     change_times: list[tuple[int, int, int]] = field(default_factory=list)
     ended: int | None = None
+    face_id: int = 0
+    """Whose the last interval was."""
 
-    def add(self, start: int, end: int, code: int, censored: bool) -> None:
-        """Take the next interval."""
-        if self.codes and self.codes[-1] != code:
+    def add(self, start: int, end: int, code: int, censored: bool, face_id: int) -> None:
+        """Take the next interval. From one person to another nothing changes."""
+        same, self.face_id = face_id == self.face_id, face_id
+        if self.codes and self.codes[-1] != code and same:
             self.changes[self.codes[-1], code] += 1
             self.change_times.append((start, self.codes[-1], code))
         self.totals[code] += end - start
@@ -74,8 +79,8 @@ class Timeline:
 
     All counts are whole numbers, so that the order in which the two modalities come does not
     matter and nothing is lost over hours. An emotion is censored, seen to begin but not to end, if
-    the end of the recording cut it. The closed intervals are kept: a few each minute, some
-    megabytes for a day.
+    the end of the recording or another person cut it. The closed intervals are kept: a few each
+    minute, some megabytes for a day.
 
     tables: int64 (lags, 7, 7), ms in which the face shows i at t and the voice j at t + LAGS_MS.
     events: beginnings, linked where those of face and voice are at most ``tolerance_s`` apart.
@@ -119,7 +124,7 @@ class Timeline:
                 continue
             start, end = milliseconds(interval.start), milliseconds(interval.end)
             code = CODES[interval.label]
-            lane.add(start, end, code, interval.closed_by in ("end", "stopped", "error"))
+            lane.add(start, end, code, interval.closed_by in CENSORING, interval.face_id)
             self._overlap(modality, start, end, code)
             self._unlinked[modality].append((start, code))
         if final_to > lane.final_to / 1000:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Modality = Literal["face", "voice", "fused"]
-ClosedBy = Literal["change", "gap", "end", "stopped", "error"]
+ClosedBy = Literal["change", "face", "gap", "end", "stopped", "error"]
 
 EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 NEUTRAL = EMOTIONS.index("Neutral")
@@ -48,13 +48,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A detected face: box in pixels of the picture, score 0…1."""
+    """A detected face: box in pixels of the picture, score 0…1, and ``roll``: by how many degrees
+    the line of the eyes is turned clockwise (0 too where the detector gives no eyes).
+    """
 
     x: float
     y: float
     width: float
     height: float
     score: float
+    roll: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,12 @@ class Reading:
     probs: float32 (7,) in the order of EMOTIONS.
     details: float32 (C + 2,): the shares of the model's own C labels, then valence and arousal,
     −1…1, NaN where no model gives them; None: nothing but ``probs`` is known.
+    face_id: whose face, from 1; 0: faces are not told apart.
     """
 
     probs: Floats
     details: Floats | None = None
+    face_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Prediction:
     probs: float32 (7,) in the order of EMOTIONS, or None: no face, more than one, or nobody speaks.
     voiced: share of the looked-at time in which somebody speaks, 0…1 (voice only).
     captured: monotonic wall time at which the newest datum it used was captured, s.
-    details: as in Reading.
+    details, face_id: as in Reading.
     """
 
     modality: Modality
@@ -112,13 +117,14 @@ class Prediction:
     voiced: float = 0.0
     captured: float = 0.0
     details: Floats | None = None
+    face_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A closed stretch of one emotion. ``score`` is the label's mean probability, ``intensity`` the
     mean probability of anything but Neutral (both 0…1), ``samples`` the predictions behind it,
-    ``details`` the mean of theirs (empty: they have none).
+    ``details`` the mean of theirs (empty: they have none), ``face_id`` as in Reading.
     """
 
     modality: Modality
@@ -130,6 +136,7 @@ class Interval:
     samples: int
     closed_by: ClosedBy
     details: tuple[float, ...] = ()
+    face_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamer.clock import Clock, monotonic
 from streamer.config import FaceConfig, SpeechConfig
@@ -38,7 +39,8 @@ class FaceWorker:
         self.pace = Pace(1 / config.rate_hz)
         self._last: float | None = None
         """The time of the picture that still speaks, s; None: there is none."""
-        self.analysed = self.without_face = self.several_faces = 0
+        self._face_id = 0
+        self.analysed = self.without_face = self.several_faces = self.face_switches = 0
         self.picture: Image | None = None
         """The last picture that was looked at, RGB."""
 
@@ -58,13 +60,19 @@ class FaceWorker:
     def _read(self, frame: Frame) -> None:
         began = monotonic()
         self.picture = frame.load()
-        faces, reading = self._reader.read(self.picture)
+        faces, reading = self._reader.read(self.picture, frame.t)
         self.analysed += 1
         self.without_face += faces == 0
         self.several_faces += faces > 1
         captured = self._clock.captured(frame.t)
-        probs, details = (reading.probs, reading.details) if reading else (None, None)
-        self._send(Prediction("face", frame.t, frame.t, frame.t, probs, 0.0, captured, details))
+        said = Prediction("face", frame.t, frame.t, frame.t, None, 0.0, captured)
+        if reading is not None:
+            said = replace(
+                said, probs=reading.probs, details=reading.details, face_id=reading.face_id
+            )
+            self.face_switches += self._face_id not in (0, reading.face_id)
+            self._face_id = reading.face_id
+        self._send(said)
         self._last = frame.t
         now = monotonic()
         if not self._clock.lossless and self.pace.note(now, now - began, began - captured):

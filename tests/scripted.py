@@ -123,7 +123,7 @@ class ScriptedReader:
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         self._before = before
 
-    def read(self, image: Image) -> tuple[int, Reading | None]:
+    def read(self, image: Image, t: float) -> tuple[int, Reading | None]:
         self._before()
         if image[0, 0, 0] == NO_FACE:
             return 0, None

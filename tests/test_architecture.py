@@ -26,7 +26,13 @@ LAYERS = [
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],
     ["streamer.timeline", "streamer.concordance", "streamer.predictions", "streamer.devices"],
-    ["streamer.mtcnn", "streamer.speech", "streamer.agreement", "streamer.changepoint"],
+    [
+        "streamer.mtcnn",
+        "streamer.tracking",
+        "streamer.speech",
+        "streamer.agreement",
+        "streamer.changepoint",
+    ],
     ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
     ["streamer.figures"],
     [

@@ -59,7 +59,7 @@ def start(manifest: dict[str, Any], folder: Path, image: Image) -> None:
     match found.task:
         case "face-detection":
             emotion = models.load("face_emotion_mini_big", "face-emotion", CONFIG.models)
-            FaceReader(model, emotion, CONFIG.face).read(image)
+            FaceReader(model, emotion, CONFIG.face).read(image, 0.0)
         case "face-emotion":
             FaceEmotion(model, {"side": 1, "up": 0}).read(image, Face(40, 20, 60, 60, 1))
         case "voice-activity":

@@ -73,7 +73,7 @@ def test_no_face_is_no_error(detector: Mtcnn, shape: tuple[int, int]) -> None:
 def test_reader_uses_it(demo: list[Image]) -> None:
     loaded = Models.load(CONFIG)
     assert loaded.detector.manifest.architecture == "mtcnn"
-    count, found = FaceReader(loaded.detector, loaded.face, CONFIG.face).read(demo[0])
+    count, found = FaceReader(loaded.detector, loaded.face, CONFIG.face).read(demo[0], 0.0)
     assert count == 1
     assert found is not None
     assert found.probs.sum() == pytest.approx(1, abs=1e-5)

@@ -1,8 +1,11 @@
 """What stands around the real ONNX models: faces, voice activity, emotions."""
 
+import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -64,7 +67,7 @@ def test_boxes_do_not_depend_on_where_the_letterbox_lies(
 
 
 def test_happy_is_seen_as_happy(loaded: Models, media: tuple[Image, Floats]) -> None:
-    faces, reading = reader(loaded).read(media[0])
+    faces, reading = reader(loaded).read(media[0], 0.0)
     assert faces == 1
     assert reading is not None
     probs = reading.probs
@@ -74,7 +77,7 @@ def test_happy_is_seen_as_happy(loaded: Models, media: tuple[Image, Floats]) -> 
 
 
 def test_no_face_says_nothing(loaded: Models) -> None:
-    assert reader(loaded).read(np.full((480, 640, 3), 90, np.uint8)) == (0, None)
+    assert reader(loaded).read(np.full((480, 640, 3), 90, np.uint8), 0.0) == (0, None)
 
 
 def test_two_faces_say_nothing_or_the_largest_speaks(
@@ -84,11 +87,11 @@ def test_two_faces_say_nothing_or_the_largest_speaks(
     small = np.ascontiguousarray(face[::2, ::2])
     both = np.full((480, 640, 3), 128, np.uint8)
     both[60:420, 20:380], both[150:330, 430:610] = face, small
-    assert reader(loaded, "single").read(both) == (2, None)
-    faces, found = reader(loaded, "largest").read(both)
+    assert reader(loaded, "single").read(both, 0.0) == (2, None)
+    faces, found = reader(loaded, "largest").read(both, 0.0)
     alone = both.copy()
     alone[150:330, 430:610] = 128
-    _, expected = reader(loaded, "single").read(alone)
+    _, expected = reader(loaded, "single").read(alone, 0.0)
     assert faces == 2
     assert found is not None
     assert expected is not None
@@ -97,7 +100,7 @@ def test_two_faces_say_nothing_or_the_largest_speaks(
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (3000, 2), (17, 17)])
 def test_any_picture_size_is_taken(loaded: Models, shape: tuple[int, int]) -> None:
-    assert reader(loaded).read(np.zeros((*shape, 3), np.uint8)) == (0, None)
+    assert reader(loaded).read(np.zeros((*shape, 3), np.uint8), 0.0) == (0, None)
 
 
 @pytest.mark.parametrize("box", [(-50, -40, 200, 200), (560, 400, 160, 160), (300, 200, 1, 1)])
@@ -111,9 +114,74 @@ def test_a_face_at_the_edge_is_cut_with_the_edge_repeated(
 
 def test_a_dark_picture_keeps_its_emotion(loaded: Models, media: tuple[Image, Floats]) -> None:
     dark = (media[0] * 0.15).astype(np.uint8)
-    _, found = reader(loaded).read(dark)
+    _, found = reader(loaded).read(dark, 0.0)
     assert found is not None
     assert EMOTIONS[int(found.probs.argmax())] == "Happy"
+
+
+def side_by_side(picture: Image, left: float, right: float) -> Image:
+    """The face of ``picture`` twice, so many pixels large."""
+    face, both = picture[100:380, 180:460], np.full((360, 720, 3), 128, np.uint8)
+    for middle, side in ((180, round(left)), (540, round(right))):
+        top, edge = (360 - side) // 2, middle - side // 2
+        small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+        both[top : top + side, edge : edge + side] = small
+    return both
+
+
+def test_the_one_followed_stays_while_two_grow_and_shrink(
+    loaded: Models, media: tuple[Image, Floats]
+) -> None:
+    faces, largest, ids = reader(loaded, "largest"), set(), []
+    for k in range(50):
+        grown = 1.25 ** math.sin(k / 4)
+        picture = side_by_side(media[0], 250 * grown, 250 / grown)
+        left, right = sorted(faces._detector.detect(picture), key=lambda face: face.x)
+        largest.add(left.width > right.width)
+        count, found = faces.read(picture, k / 10)
+        assert found is not None
+        assert count == 2
+        ids.append(found.face_id)
+    assert largest == {False, True}
+    assert set(ids) == {ids[0]}
+    for k in range(
+        50, 100
+    ):  # now each comes close for longer: at most one of them was not followed
+        sizes = (200, 340) if k < 75 else (340, 200)
+        _, found = faces.read(side_by_side(media[0], *sizes), k / 10)
+        assert found is not None
+        ids.append(found.face_id)
+    assert sorted(set(ids)) == [1, 2]
+
+
+@pytest.mark.parametrize("degrees", [-20, 20])
+def test_an_inclined_head_is_turned_back(
+    loaded: Models, media: tuple[Image, Floats], degrees: int
+) -> None:
+    turn = cv2.getRotationMatrix2D((320, 240), -degrees, 1.0)
+    picture = np.asarray(cv2.warpAffine(media[0], turn, (640, 480)), np.uint8)
+    faces = reader(loaded)
+    (straight,), (face,) = faces._detector.detect(media[0]), faces._detector.detect(picture)
+    assert face.roll - straight.roll == pytest.approx(degrees, abs=5)
+    upright = faces._emotion.cut(media[0], straight)
+
+    def off(inclined: Face) -> float:
+        cut = faces._emotion.cut(picture, inclined)
+        size = (upright.shape[1], upright.shape[0])
+        return float(np.abs(cv2.resize(cut, size).astype(float) - upright).mean())
+
+    assert off(face) < 0.85 * off(replace(face, roll=0.0))
+    _, found = faces.read(picture, 0.0)
+    assert found is not None
+    assert EMOTIONS[int(found.probs.argmax())] == "Happy"
+
+
+@pytest.mark.parametrize(("roll", "turns"), [(0.0, 0), (9.0, 0), (90.0, 1), (-90.0, -1)])
+def test_what_is_cut_is_turned_by_the_roll(loaded: Models, roll: float, turns: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    emotion = FaceEmotion(loaded.face, {"side": 1.0, "up": 0.0})
+    cut = emotion.cut(picture, Face(30, 20, 40, 40, 0.9, roll))
+    np.testing.assert_array_equal(cut, np.rot90(picture[20:60, 30:70], turns))
 
 
 def ring(sound: Floats) -> AudioRing:

@@ -155,7 +155,7 @@ def test_other_columns_an_order_of_their_own_and_gaps_are_taken(tmp_path: Path) 
     )
     segment_file(stream, tmp_path / "out", config(), None, 0.0, QUIET)
     lines = (tmp_path / "out" / "video_intervals.csv").read_text().splitlines()
-    assert [line.removesuffix(",,,").rsplit(",", 1) for line in lines[1:]] == [
+    assert [line.removesuffix(",,,,").rsplit(",", 1) for line in lines[1:]] == [
         ["Angry,0.000,1.000,1.0000,1.0000,10", "gap"],
         ["Neutral,3.000,4.000,1.0000,0.0000,10", "end"],  # the last one stands for one more step
     ]
@@ -223,7 +223,7 @@ def test_rows_before_an_error_are_kept_and_session_json_tells_it(tmp_path: Path)
     with pytest.raises(StreamerError, match="line 62"):
         segment_file(stream, tmp_path / "out", config(), None, 0.0, QUIET)
     rows = (tmp_path / "out" / "video_intervals.csv").read_text().splitlines()
-    assert rows[1:] == ["Angry,0.000,3.000,1.0000,1.0000,30,change,,,"]
+    assert rows[1:] == ["Angry,0.000,3.000,1.0000,1.0000,30,change,,,,"]
     about = json.loads((tmp_path / "out" / "session.json").read_text())
     assert (about["state"], about["intervals"]) == ("error", 1)
     assert "line 62" in about["error"]

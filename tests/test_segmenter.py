@@ -326,8 +326,8 @@ def test_the_configuration_names_the_policy() -> None:
         "changepoint": ChangePointSegmenter,
     }.items():
         config = configuration.load(None, [f"segmenter.policy={name}"]).segmenter
-        assert isinstance(create("face", config), kind)
-    assert isinstance(create("face", CONFIG), ChangePointSegmenter)
+        assert isinstance(create("voice", config), kind)
+    assert isinstance(create("voice", CONFIG), ChangePointSegmenter)
 
 
 @pytest.mark.parametrize("chosen", ["argmax", "hysteresis", "changepoint"])

@@ -52,7 +52,7 @@ def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
         tables.fused(Interval("fused", "Sad", 0.0, 1.0, 0.5, 0.75, 9, "gap", details=(0.75, 0.25)))
         tables.transition(Transition(1.25, "voice", "Sad", "Fear", 0.0))
         assert {name: lines(tmp_path, name)[1:] for name in HEADERS} == {
-            "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change,,,"],
+            "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change,,,,"],
             "audio_intervals": ["Happy,0.300,3.300,0.5000,0.2500,1.0000,,,"],
             "modality_mismatch": ["0.300,3.300,Sad,Happy,0.6667,0.5000"],
             "modality_duration": ["3.000,0.300,3.300,Sad,Happy"],
@@ -65,16 +65,16 @@ def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
 def test_the_models_own_label_and_affect_stand_in_the_row(tmp_path: Path) -> None:
     face = Vocabulary(("sad", "joy", "delight", "blank"), ("Sad", "Happy", "Happy", None))
     voice = Vocabulary(("gut", "schlecht"), ("Happy", "Sad"))
-    happy = replace(FACE, label="Happy", details=(0.4, 0.2, 0.3, 0.1, 0.25, -0.00001))
+    happy = replace(FACE, label="Happy", details=(0.4, 0.2, 0.3, 0.1, 0.25, -0.00001), face_id=2)
     nan = float("nan")
     with SessionTables(tmp_path, {"face": face, "voice": voice}) as tables:
         tables.pair(Pair(happy, Voice("Sad", 0.5, 0.25, 1.0, (0.4, 0.6, nan, nan))))
         tables.pair(Pair(FACE, Voice(None)))
         tables.voice(replace(FACE, modality="voice", label="Happy", details=(0.9, 0.1, -0.5, 1)))
     rows = list(csv.DictReader(lines(tmp_path, "video_intervals")))
-    assert [tuple(row.values())[-3:] for row in rows] == [
-        ("delight", "0.2500", "0.0000"),
-        ("", "", ""),
+    assert [tuple(row.values())[-4:] for row in rows] == [
+        ("delight", "0.2500", "0.0000", "2"),
+        ("", "", "", ""),
     ]
     rows = list(csv.DictReader(lines(tmp_path, "audio_intervals")))
     assert [tuple(row.values())[-3:] for row in rows] == [("schlecht", "", ""), ("", "", "")]
