@@ -41,14 +41,15 @@ def main() -> None:
         print(("" if right else "WRONG: ") + what, flush=True)
         wrong.extend([] if right else [what])
 
+    def analyse(folder: Path, media: Hours) -> None:
+        began = monotonic()
+        run(folder, media)
+        print(f"{folder.name}: {hours:g} h in {monotonic() - began:.0f} s", flush=True)
+
     with tempfile.TemporaryDirectory() as place:
         clean, faulty = Path(place) / "clean", Path(place) / "faulty"
-        without = Hours(seconds, Faults(), weigh=resident_kb)
         session = Hours(seconds, Faults.all(seconds, ppm), weigh=resident_kb)
-        for folder, media in ((faulty, session), (clean, without)):
-            began = monotonic()
-            run(folder, media)
-            print(f"{folder.name}: {hours:g} h in {monotonic() - began:.0f} s", flush=True)
+        analyse(faulty, session)
         errors, late = sound_errors(session), max(session.stamped_late)
         worst = [max(abs(e) for _, e in part) + late for part in (errors, errors[-20:])]
         said = f"picture and sound out of step: {worst[0]:.4f} s at most, {worst[1]:.4f} at the end"
@@ -65,6 +66,7 @@ def main() -> None:
             f"memory: {early / 1024:.0f} MB early, {end / 1024:.0f} MB at the end",
             end < 1.1 * early,
         )
+        analyse(clean, Hours(seconds, Faults()))
         for table, clear in (("video_intervals", faults.seen), ("voice_intervals", faults.heard)):
             mine, others = rows(faulty, table), rows(clean, table)
             lacking = missing(mine, others, clear) + missing(others, mine, clear)
