@@ -1,5 +1,6 @@
 """The only reader of wall time, and the pacer of replays."""
 
+import sys
 import threading
 import time
 from bisect import bisect_left
@@ -7,10 +8,19 @@ from collections import deque
 from datetime import datetime
 from typing import Protocol
 
+SLEPT_S = 10.0
+"""A replay that is suddenly later than this was asleep with its machine, s."""
+
+# The clock that goes on while a laptop sleeps: Linux's own for this, macOS's CLOCK_MONOTONIC.
+# Windows has no clock_gettime, and its time.monotonic goes on.
+_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
 
 def monotonic() -> float:
-    """Seconds of the monotonic clock."""
-    return time.monotonic()
+    """Seconds of a clock that is never set and goes on while the machine sleeps."""
+    if _CLOCK is None or sys.platform == "win32":
+        return time.monotonic()
+    return time.clock_gettime(_CLOCK)
 
 
 def cpu() -> float:
@@ -40,20 +50,29 @@ class Clock(Protocol):
 
 
 class PacedClock:
-    """Media time that runs ``speed`` times as fast as the wall's, from the first wait on."""
+    """Media time that runs ``speed`` times as fast as the wall's, from the first wait on.
+
+    It stands still while the machine sleeps or the program is stopped (Ctrl-Z).
+    """
 
     lossless = False
 
     def __init__(self, speed: float, stop: threading.Event) -> None:
         self._speed, self._stop = speed, stop
         self._origin: tuple[float, float] | None = None
+        self._late = 0.0
+        """How late the last wait was asked for, s."""
 
     def wait(self, t: float) -> None:
-        if self._origin is None:
-            self._origin = (t, monotonic())
-        remaining = self.captured(t) - monotonic()
-        if remaining > 0:
-            self._stop.wait(remaining)
+        now = monotonic()
+        media, wall = self._origin = self._origin or (t, now)
+        late = now - self.captured(t)
+        if late - self._late > SLEPT_S:
+            self._origin = media, wall + late - self._late
+            late = self._late
+        self._late = max(late, 0.0)
+        if late < 0:
+            self._stop.wait(-late)
 
     def mark(self, t: float) -> None:
         """Nothing to note: a paced datum counts as captured when it was due."""

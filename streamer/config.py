@@ -108,6 +108,7 @@ class LiveConfig(Section):
     av_offset_s: Annotated[float, Field(ge=-5, le=5)]
     stall_s: Seconds
     retry_s: Seconds
+    record: Literal["lossless", "small"]
 
 
 class DashboardConfig(Section):

@@ -114,10 +114,16 @@ def plain(view: View) -> str:
         for name, m in (("face", view.face), ("voice", view.voice))
         if m
     ]
-    return (
+    line = (
         f"{clock(view.t)}{_total(view)}  {'  '.join(now)}  rows {view.agreement.rows}  "
         f"mismatch {view.agreement.mismatch_share:.0%}  dropped {view.dropped}"
     )
+    live = view.live
+    if live is not None:
+        lost = [device for device in live.devices if device.status == "lost"]
+        line += "".join(f"  {liveview.name(device)} lost" for device in lost)
+        line += f"  slowed: {live.slowed}" if live.slowed else ""
+    return line
 
 
 def clock(t: float) -> str:
@@ -270,7 +276,8 @@ def _status(view: View) -> RenderableType:
 def _devices(live: Live) -> RenderableType:
     """A line for each device, and one for what waits for the models."""
     frames, sound = live.waiting
-    line = Text(f"waiting: {frames} pictures, {sound:.1f} s of sound")
+    line = Text(no_wrap=True, overflow="ellipsis")
     if live.slowed:
-        line.append(f"   slowed: {live.slowed}", "bold yellow")
+        line.append(f"slowed: {live.slowed}   ", "bold yellow")
+    line.append(f"waiting: {frames} pictures, {sound:.1f} s of sound")
     return Group(*map(liveview.device, live.devices), line)

@@ -73,7 +73,9 @@ def live_session(options: LiveOptions, console: Console) -> Outcome:
         now = today()
         folder = new_session(options.out, options.session, "live", now)
         desk = Desk(source, clock, stop, folder, options.preview, stack)
-        recorder = Recorder(source, folder / RECORDING) if options.record else None
+        recorder = None
+        if options.record:
+            recorder = Recorder(source, folder / RECORDING, config.live.record)
         desk.recorder = recorder
         recorded: Source = recorder or source
         shown = screen.is_terminal and not options.quiet

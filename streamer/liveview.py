@@ -8,29 +8,42 @@ QUIETEST_DB = -60.0
 LOUD_DB = -6.0
 """Above it, sound may be clipped soon, dBFS."""
 
+NAME = 28
+"""Characters of a device's name that are shown."""
+NOTE = 36
+"""Characters of a note being typed that are shown: its end."""
+
 STYLES = {"opening": "yellow", "running": "green", "lost": "bold red", "ended": "dim"}
 
 
 def device(state: DeviceState) -> Text:
-    """One line of a device: status, what it gives, its losses, its sound's level and drift."""
-    text = Text.assemble(("● ", STYLES[state.status]), (state.name, "bold"), overflow="ellipsis")
+    """One line of a device: status, losses, its sound's level and drift, and what it gives. A
+    narrow terminal cuts its end.
+    """
+    text = Text.assemble(("● ", STYLES[state.status]), (name(state), "bold"), overflow="ellipsis")
     text.no_wrap = True
     if state.status != "running":
         text.append(f"  {state.status}", STYLES[state.status])
-    if state.detail:
-        text.append(f"  {state.detail}")
+    if state.losses:
+        times = "once" if state.losses == 1 else f"{state.losses} times"
+        text.append(f"  lost {times}, {state.lost_s:.1f} s", "red")
+    if state.dropped:
+        text.append(f"  dropped {state.dropped}", "bold red")
     if state.level is not None:
         text.append("  ").append_text(level(state.level))
     if state.drift_ppm is not None:
         text.append(f"  drift {state.drift_ppm:+.0f} ppm")
         if state.drift_ms is not None:
             text.append(f" ({state.drift_ms:+.1f} ms)")
-    if state.dropped:
-        text.append(f"  dropped {state.dropped}", "bold red")
-    if state.losses:
-        times = "once" if state.losses == 1 else f"{state.losses} times"
-        text.append(f"  lost {times}, {state.lost_s:.1f} s", "red")
+    if state.detail:
+        text.append(f"  {state.detail}")
     return text
+
+
+def name(state: DeviceState) -> str:
+    """A device's name in few characters, none of which could upset the terminal."""
+    plain = "".join(c if c.isprintable() else "?" for c in state.name)
+    return plain if len(plain) <= NAME else f"{plain[: NAME - 1]}…"
 
 
 def level(dbfs: float, width: int = 12) -> Text:
@@ -45,16 +58,13 @@ def level(dbfs: float, width: int = 12) -> Text:
 def keys(active: bool, editing: str | None, markers: int, paused: bool) -> Text:
     """The bottom line: the note being typed, else what the keys do."""
     if editing is not None:
-        return Text.assemble(
-            ("Note: ", "bold"), editing, ("▏", "blink"), ("  Enter: keep   Esc: no marker", "dim")
-        )
+        hint = ("  Enter: keep   Esc: no marker", "dim")
+        return Text.assemble(("Note: ", "bold"), editing[-NOTE:], ("▏", "blink"), hint)
     text = Text(no_wrap=True)
     if paused:
         text.append("PAUSED  ", "bold yellow")
     if markers:
         text.append(f"{markers} marker{'s' * (markers != 1)}  ")
-    stop = "q or Ctrl-C" if active else "Ctrl-C"
     if active:
-        text.append("space: pause   m: marker   ", "dim")
-    text.append(f"{stop}: stop, close the open intervals and write everything", "dim")
-    return text
+        return text.append("space: pause   m: marker   q: stop and write everything", "dim")
+    return text.append("Ctrl-C: stop, close the open intervals and write everything", "dim")

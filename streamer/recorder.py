@@ -333,7 +333,7 @@ class _Writer:
 
     def _silence(self, sample: int) -> None:
         step = SAMPLE_RATE // 10
-        while self._samples < sample:
+        while self._audio is not None and self._samples < sample:
             self._write(np.zeros(min(step, sample - self._samples), np.float32))
 
     def _write(self, pcm: Floats) -> None:

@@ -46,6 +46,11 @@ class VoiceActivity:
 
     def advance(self, sample: int) -> None:
         """Go on until speech before ``sample`` is known, or the ring's sound ends."""
+        block = self._BLOCK * self._chunk
+        forgotten = (sample - self.position) // block - len(self._voiced) // self._BLOCK
+        if forgotten > 0:  # longer than a lossless ring holds: the machine slept, nobody spoke
+            self._done += forgotten * self._BLOCK
+            self._voiced[:] = False
         while self.position < sample:
             end = min(self.position + self._BLOCK * self._chunk, self._ring.end)
             chunks = (end - self.position) // self._chunk

@@ -171,6 +171,8 @@ class Mjpeg:
     frozen: bool = False
     blank: bool = False
     size: tuple[int, int] = (128, 64)
+    shows: list[bytes] = field(default_factory=list)
+    """JPEG pictures, shown again and again instead of the numbers."""
     port: int = 0
 
     @property
@@ -204,8 +206,11 @@ def mjpeg(**about: Any) -> Iterator[Mjpeg]:
 
         def show(self) -> None:
             camera.number = (camera.number + (not camera.frozen)) % 256
-            shown = picture(camera.number, camera.size) * np.uint8(not camera.blank)
-            data = cv2.imencode(".jpg", shown)[1].tobytes()
+            if camera.shows:
+                data = camera.shows[camera.number % len(camera.shows)]
+            else:
+                shown = picture(camera.number, camera.size) * np.uint8(not camera.blank)
+                data = cv2.imencode(".jpg", shown)[1].tobytes()
             head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             camera.sent[camera.number] = monotonic()
             self.wfile.write(head.encode() + data + b"\r\n")

@@ -50,7 +50,7 @@ class Mic:
     """A microphone. losses: {media time: (sound lost, s; whether the driver says so)}.
 
     takes: the (rate, channels) that it can be opened with; None: any. plugged, silent: whether it
-    is there, and whether it says nothing although it is.
+    is there, and whether it says nothing although it is. sound: what it hears at media times, s.
     """
 
     name: str = "Desk mic (hw:0,0)"
@@ -64,6 +64,7 @@ class Mic:
     silent: bool = False
     api: str = "ALSA"
     is_default: bool = True
+    sound: Callable[[NDArray[np.float64]], NDArray[np.float64]] = speech
 
 
 class Room:
@@ -193,7 +194,9 @@ class FakeInput:
         self._came += asleep
         if not self._mic.silent:
             times = begin + asleep + np.arange(self._frames) / self._true_rate
-            pcm = np.repeat(speech(times)[:, None], self._channels, axis=1).astype(np.float32)
+            pcm = np.repeat(self._mic.sound(times)[:, None], self._channels, axis=1).astype(
+                np.float32
+            )
             self._callback(pcm.tobytes(), self._frames, {}, self._flags)
             self._flags = 0
         self._next()

@@ -1,6 +1,8 @@
 """Clocks on a clock of our own, and percentiles."""
 
+import sys
 import threading
+import time
 from typing import cast
 
 import numpy as np
@@ -38,6 +40,28 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 
 def paced(speed: float, wall: Wall) -> PacedClock:
     return PacedClock(speed, cast(threading.Event, wall))
+
+
+@pytest.mark.parametrize("before", [0.0, 3.0])
+def test_a_replay_goes_on_where_it_was_when_its_machine_slept(wall: Wall, before: float) -> None:
+    clock = paced(1, wall)
+    clock.wait(0.0)
+    wall.now += before  # a source that is late already
+    clock.wait(0.5)
+    wall.now += 3600
+    clock.wait(1.0)
+    late = max(before - 0.5, 0.0)
+    clock.wait(10.0)
+    assert wall.now == pytest.approx(1000 + max(before, 0.5) + 3600 - late + 9.5, abs=0.6)
+    assert sum(wall.slept) == pytest.approx(10 - before, abs=0.6)
+    assert clock.captured(10.0) == pytest.approx(wall.now)
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
+    if sys.platform == "linux":  # CLOCK_MONOTONIC stops
+        before, now = time.clock_gettime(time.CLOCK_BOOTTIME), module.monotonic()
+        assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert module.monotonic() <= module.monotonic()
 
 
 @pytest.mark.parametrize("speed", [0.5, 1, 4])

@@ -12,13 +12,13 @@ def test_a_running_microphone_shows_its_level_and_drift() -> None:
     state = DeviceState("USB mic", "microphone", "running", "48 kHz", level=-30.0)
     state.drift_ppm, state.drift_ms = 41.7, -3.26
     text = device(state).plain
-    assert text == "● USB mic  48 kHz  ▮▮▮▮▮▮▯▯▯▯▯▯ -30 dB  drift +42 ppm (-3.3 ms)"
+    assert text == "● USB mic  ▮▮▮▮▮▮▯▯▯▯▯▯ -30 dB  drift +42 ppm (-3.3 ms)  48 kHz"
 
 
 def test_a_lost_camera_shows_what_was_lost() -> None:
     state = DeviceState("Camera 0", "camera", "lost", losses=1, lost_s=2.04, dropped=3)
     text = device(state)
-    assert text.plain == "● Camera 0  lost  dropped 3  lost once, 2.0 s"
+    assert text.plain == "● Camera 0  lost  lost once, 2.0 s  dropped 3"
     assert "bold red" in {str(span.style) for span in text.spans}
     state.losses = 2
     assert "lost 2 times" in device(state).plain
@@ -30,6 +30,7 @@ def test_an_opening_device_has_no_figures() -> None:
 
 def test_a_name_is_not_taken_for_markup() -> None:
     assert "[red]" in device(DeviceState("[red]", "camera")).plain
+    assert "\x1b" not in device(DeviceState("\x1b[31m", "camera")).plain
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,5 @@ def test_the_bottom_line_says_what_keys_do() -> None:
     assert "2 markers" in keys(True, None, 2, False).plain
     assert keys(True, "lau[b]", 2, False).plain.startswith("Note: lau[b]▏")
     assert keys(True, "", 0, False).plain.startswith("Note: ")
+    assert len(keys(True, "a" * 199 + "!", 0, False).plain) < 80
+    assert "aaa!▏" in keys(True, "a" * 199 + "!", 0, False).plain

@@ -154,6 +154,15 @@ def test_a_recording_holds_every_pixel_sample_and_time(tmp_path: Path, sound: bo
     assert np.array_equal(again.pcm, live.pcm)
 
 
+def test_silence_of_a_stream_that_has_no_sound_is_passed_over(tmp_path: Path) -> None:
+    items: list[Item] = [frame(0, 0.0), 16_000, frame(1, 1.0), 32_000]
+    taken = record(Live(items, 2.0, sound=False), tmp_path / "recording.mkv")
+    again, problems = replayed(tmp_path / "recording.mkv")
+    assert problems == []
+    assert again.times == taken.times == [0.0, 1.0]
+    assert len(again.pcm) == 0
+
+
 def test_sound_alone_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "recording.mkv"
     live = record(Live([i for i in holed() if not isinstance(i, Frame)]), path)

@@ -155,6 +155,29 @@ class Heard:
         return {m.key: m for m in self.sent if isinstance(m, SpanReply)}
 
 
+def test_a_machine_that_slept_for_hours_is_awake_at_once() -> None:
+    chunks = 0
+
+    def listen(input: Floats, h: Floats, c: Floats) -> list[Any]:  # noqa: A002
+        nonlocal chunks
+        chunks += len(input)
+        return hear_speech(input, h, c)
+
+    ring = AudioRing(30, lossless=False)
+    vad = VoiceActivity(models(vad=listen).vad, 0.5, ring, 30)
+    second = np.full(SAMPLE_RATE, 0.4, np.float32)
+    ring.write(AudioChunk(0, second))
+    vad.advance(ring.end)
+    morning = 8 * 3600 * SAMPLE_RATE
+    ring.advance(morning)
+    ring.write(AudioChunk(morning, second))
+    vad.advance(ring.end)
+    assert ring.end - 512 < vad.position <= ring.end
+    assert chunks < 40 * 32
+    assert vad.share(morning, ring.end) == pytest.approx(1, abs=0.04)
+    assert vad.share(morning - 10 * SAMPLE_RATE, morning) == 0
+
+
 def test_windows_lie_around_the_grid_cut_at_both_ends() -> None:
     heard = Heard().run(sound(5.2, [(0, 5.2, "Sad")]))
     windows = [(p.time, p.start, p.end) for p in heard.predictions]
