@@ -32,7 +32,7 @@ from streamer.sources.decode import (
     loader,
     mono,
 )
-from streamer.sources.demux import HOLE_S, Demuxer
+from streamer.sources.demux import HOLE_S, STEP_S, Demuxer
 from streamer.types import (
     SAMPLE_RATE,
     AudioChunk,
@@ -119,8 +119,12 @@ class FileSource:
             *([self._frames(self._video, frames)] if self._video else []),
             *([self._chunks(self._audio, audio)] if self._audio else []),
         ]
+        last = self._start
         for due, push in heapq.merge(*tracks, key=itemgetter(0)):
             self._clock.wait(due)
+            if due > last + STEP_S:  # sound after a hole in both would fill its ring, and wait
+                frames.advance(due)
+            last = due
             self._clock.mark(due)
             if stop.is_set() or not push():
                 break
