@@ -19,6 +19,7 @@ from streamer.config import Config
 from streamer.pipeline import segmenter
 from streamer.predictions import AFFECT, PROBS, vocabulary_of
 from streamer.tables import HEADERS, Table, interval_row, new_folder, write_summary
+from streamer.text import printable
 from streamer.types import (
     EMOTIONS,
     ClosedBy,
@@ -185,7 +186,7 @@ def segment_file(
             "r",
             encoding="utf-8-sig",
             newline="",
-            description="".join(c for c in label if c.isprintable()),
+            description=printable(label),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -199,7 +200,9 @@ def segment_file(
         new_folder(out)
         about = _segment(table, first, said, config, out)
     found = f"{about['intervals']} interval{'s' * (about['intervals'] != 1)}"
-    console.print(f"{found} from {about['predictions']} predictions: {out}", markup=False)
+    console.print(
+        f"{found} from {about['predictions']} predictions: {printable(str(out))}", markup=False
+    )
     return about
 
 
