@@ -2,6 +2,7 @@
 
 from rich.text import Text
 
+from streamer.text import printable
 from streamer.types import DeviceState
 
 QUIETEST_DB = -60.0
@@ -13,12 +14,14 @@ STYLES = {"opening": "yellow", "running": "green", "lost": "bold red", "ended": 
 
 def device(state: DeviceState) -> Text:
     """One line of a device: status, what it gives, its losses, its sound's level and drift."""
-    text = Text.assemble(("● ", STYLES[state.status]), (state.name, "bold"), overflow="ellipsis")
+    text = Text.assemble(
+        ("● ", STYLES[state.status]), (printable(state.name), "bold"), overflow="ellipsis"
+    )
     text.no_wrap = True
     if state.status != "running":
         text.append(f"  {state.status}", STYLES[state.status])
     if state.detail:
-        text.append(f"  {state.detail}")
+        text.append(f"  {printable(state.detail)}")
     if state.level is not None:
         text.append("  ").append_text(level(state.level))
     if state.drift_ppm is not None:

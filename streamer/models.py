@@ -159,13 +159,13 @@ class Model:
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
-        return list(self._answer(self.session, None, inputs))
+        return self._answer(self.session, None, inputs)
 
     def _answer(
         self, session: ort.InferenceSession, names: list[str] | None, inputs: dict[str, Any]
     ) -> list[NDArray[Any]]:
         try:
-            return session.run(names, inputs)
+            return list(session.run(names, inputs))
         except Exception as error:  # ONNX Runtime raises many unrelated types
             raise StreamerError(f"model {self.manifest.name}: it failed: {error}") from None
 

@@ -200,9 +200,8 @@ def segment_file(
         new_folder(out)
         about = _segment(table, first, said, config, out)
     found = f"{about['intervals']} interval{'s' * (about['intervals'] != 1)}"
-    console.print(
-        f"{found} from {about['predictions']} predictions: {printable(str(out))}", markup=False
-    )
+    found += f" from {about['predictions']} predictions: {out}"
+    console.print(printable(found), markup=False)
     return about
 
 

@@ -1,4 +1,4 @@
-"""Models from strangers: refused in a line before they run, whatever their manifest says of them."""
+"""Models from strangers: refused in a line before they run, whatever their manifest says."""
 
 import hashlib
 import json

@@ -98,9 +98,8 @@ def _replay(clips: list[Path], config: Config, folders: Path, console: Console) 
             with closing(source), SessionTables(folder, loaded.vocabularies()) as tables:
                 pipeline = Pipeline(source, loaded, config, clock, tables, stop)
                 about = summary.opening(pipeline, loaded, config, "max", today())
-                run_session(
-                    pipeline, folder, about, _task(progress, pipeline, printable(clip.name)), caught
-                )
+                shown = _task(progress, pipeline, printable(clip.name))
+                run_session(pipeline, folder, about, shown, caught)
             troubled += bool(source.problems)
             for problem in source.problems:
                 warn(console, f"{clip}: {problem}")
