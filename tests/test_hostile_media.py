@@ -14,6 +14,7 @@ from typing import Any
 import av
 import pytest
 from av.packet import Packet
+from commands import run_module
 from media import Audio, Video, at_rate, make_clip
 
 sys.path.append(str(Path(__file__).parent / "fuzz"))
@@ -33,8 +34,13 @@ def worker() -> Iterator[Worker]:
     made.close()
 
 
-def test_whole_clips_are_analysed_without_complaint(worker: Worker, tmp_path: Path) -> None:
-    for clip in make_clips(tmp_path / "whole"):
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_clips(tmp_path_factory.mktemp("whole"))
+
+
+def test_whole_clips_are_analysed_without_complaint(worker: Worker, clips: list[Path]) -> None:
+    for clip in clips:
         assert worker.analyse(clip) == Outcome(clip, "analysed", "")
 
 
@@ -42,12 +48,21 @@ HUNG = [1215]
 """One picture is stamped far ahead, the sound less far: each once waited for the other."""
 
 
-def test_a_hundred_spoiled_clips_are_analysed_or_refused(tmp_path: Path) -> None:
-    clips = make_clips(tmp_path / "whole")
+def test_a_hundred_spoiled_clips_are_analysed_or_refused(clips: list[Path], tmp_path: Path) -> None:
     outcomes = list(analysed(spoiled(n, clips, tmp_path) for n in [*range(100), *HUNG]))
     assert [o for o in outcomes if o.failed] == []
     assert {o.kind for o in outcomes} == {"analysed", "refused"}
     assert len({o.detail for o in outcomes}) > 20
+
+
+@pytest.mark.parametrize("number", [19, 20, 40, 60])
+def test_spoiled_clips_with_the_real_models(number: int, clips: list[Path], tmp_path: Path) -> None:
+    """Of a real speaker, in four containers."""
+    path = spoiled(number, clips, tmp_path)
+    done = run_module("streamer", "replay", str(path), "--speed", "max", "--out", str(tmp_path))
+    assert done.returncode in (0, 2, 3)
+    assert "Traceback" not in done.stderr
+    assert done.stderr
 
 
 # --- absurd media
