@@ -133,6 +133,13 @@ def changing(path: Path) -> Path:
     return path
 
 
+def again(path: Path) -> Path:
+    """One recording behind the other, each from zero, as programs join transport streams."""
+    data = make_clip(path, Video(SHORT), Audio([(0, 2)])).read_bytes()
+    path.write_bytes(data * 2)
+    return path
+
+
 def rate_of(path: Path, hertz: int) -> Path:
     """A WAV file that says another rate."""
     data = bytearray(make_clip(path, audio=Audio([(0, 2)], **PCM)).read_bytes())
@@ -204,6 +211,8 @@ ABSURD: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "analysed",
         "time stamps jump: 50 packets",
     ),
+    "goes back.ts": (again, "analysed", "time stamps jump"),
+    "goes back.mkv": (again, "analysed", "time stamps jump"),
     "begins after years.mkv": (
         lambda p: make_clip(p, Video(at_rate(25, YEARS, YEARS + 2)), Audio([(YEARS, YEARS + 2)])),
         "analysed",

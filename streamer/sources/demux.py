@@ -52,7 +52,7 @@ class Demuxer:
         self._done = False
         self._reached = 0.0
         self.astray = 0
-        """Packets left out because their time can't be."""
+        """Packets left out because their time can't be; the readers add theirs."""
         self.damaged = 0
         """Packets that could not be read or decoded."""
         self.cut = False

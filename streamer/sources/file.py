@@ -177,6 +177,7 @@ class FileSource:
                 t = round(stamped + unstamped * length, 6)
                 # What a decoder held back, for its order, over a long hole comes too late.
                 if t <= last or t < nothing_before:
+                    self._demuxer.astray += t < last - STEP_S
                     continue
                 if t >= self._stop:
                     return
@@ -195,6 +196,9 @@ class FileSource:
                 return
             if pcm is None:
                 yield start / SAMPLE_RATE, partial(sink.advance, start)
+                continue
+            if begin + len(pcm) < (self._audio_end - STEP_S) * SAMPLE_RATE and begin >= first:
+                self._demuxer.astray += 1
                 continue
             part = pcm[start - begin : int(min(stop - begin, len(pcm)))]
             if len(part):
