@@ -15,6 +15,7 @@ from streamer import config as configuration
 from streamer.cli_live import AsJson, Dashboard, Out, Save
 from streamer.config import Config
 from streamer.resources import demo_clip, user_config
+from streamer.text import printable, to_json
 from streamer.types import Modality, StreamerError
 
 app = typer.Typer(
@@ -89,7 +90,7 @@ def replay(
     )
     outcome = replay_file(options, errors)
     if as_json:
-        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+        print(to_json(outcome.summary))
     raise typer.Exit(outcome.status)
 
 
@@ -155,7 +156,7 @@ def evaluate(
     asked = Asked(truth_dir, sessions, out, config, settings or [])
     outcome = judge(asked, errors, None if as_json else Console())
     if as_json:
-        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+        print(to_json(outcome.summary))
     raise typer.Exit(outcome.status)
 
 
@@ -221,7 +222,7 @@ def models_use(
     file = config or user_config()
     existing = config if config and config.exists() else None
     written = catalog.use(name, file, _with_folder(existing, folder))
-    typer.echo(f"{file}: {written}")
+    typer.echo(printable(f"{file}: {written}"))
 
 
 def _with_folder(config: Path | None, folder: Path | None) -> Config:
@@ -256,8 +257,7 @@ def main() -> None:
 
 def _refuse(message: str, status: int) -> NoReturn:
     """Say why in one line: no control characters, no markup, as file names may have both."""
-    plain = "".join(c if c.isprintable() else "?" for c in message)
-    errors.print(Text.assemble(("streamer:", "bold red"), " ", plain))
+    errors.print(Text.assemble(("streamer:", "bold red"), " ", printable(message)))
     sys.exit(status)
 
 

@@ -1,6 +1,5 @@
 """The commands that use devices: live, devices, calibrate."""
 
-import json
 import math
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from streamer import config as configuration
+from streamer.text import printable, to_json
 from streamer.types import StreamerError
 
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -90,7 +90,7 @@ def live(
     )
     outcome = live_session(options, errors)
     if as_json:
-        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+        print(to_json(outcome.summary))
     raise typer.Exit(outcome.status)
 
 
@@ -110,7 +110,7 @@ def devices(
     wanted = configuration.load(config, settings).live
     console = Console()
     if check is not None:
-        typer.echo(f"camera {check}: {listing.check(check, wanted)}")
+        typer.echo(printable(f"camera {check}: {listing.check(check, wanted)}"))
     if meter is not None:
         with suppress(KeyboardInterrupt):
             listing.show_level(console, meter, wanted, Event())

@@ -141,6 +141,10 @@ class Config(Section):
         return self
 
 
+_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises: not only its own errors, for a date such as 2001-99-99."""
+
+
 def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
     """The packaged defaults, then the user's own config.yaml, then the file at ``path``, then the
     ``settings`` (``section.key=value``), each over the ones before.
@@ -158,7 +162,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
             raise StreamerError(f"--set {setting}: write it as section.key=value")
         try:
             value = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError):
+        except _NOT_YAML:
             raise StreamerError(f"--set {setting}: the value is not valid YAML") from None
         _merge(values, {section: {name: value}}, f"--set {setting}")
     try:
@@ -173,7 +177,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise StreamerError(f"{path}: can't read the configuration: {reason}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise StreamerError(f"{path}: not valid YAML{where}") from None

@@ -13,6 +13,7 @@ from streamer.config import LiveConfig
 from streamer.sources.camera import cameras, check
 from streamer.sources.microphone import Microphone
 from streamer.sources.portaudio import Device, PortAudio, System
+from streamer.text import printable
 from streamer.types import AudioChunk, DeviceState, StreamerError
 
 __all__ = ["check", "microphones", "show", "show_cameras", "show_level"]
@@ -41,8 +42,8 @@ def microphone_table(devices: list[Device]) -> Table:
         table.add_row(
             "●" if device.is_default else "",
             str(device.index),
-            Text(_printable(device.name)),
-            Text(_printable(device.api)),
+            Text(printable(device.name)),
+            Text(printable(device.api)),
             str(device.channels),
             f"{device.rate_hz / 1000:g} kHz",
         )
@@ -60,7 +61,7 @@ def show_cameras(console: Console, config: LiveConfig) -> None:
         table.add_column(heading, overflow="fold")
     for camera in found:
         gives = camera.problem or "\n".join(camera.modes)
-        table.add_row(camera.spec, Text(_printable(camera.name)), Text(gives))
+        table.add_row(camera.spec, Text(printable(camera.name)), Text(gives))
     console.print(table)
 
 
@@ -103,7 +104,7 @@ def show_level(
     state = microphone.state
 
     def picture() -> Text:
-        line = Text(f"{_printable(state.name)}  {state.status}  ")
+        line = Text(f"{printable(state.name)}  {state.status}  ")
         return line.append_text(meter(state.level, max(console.width - len(line) - 12, 10)))
 
     thread = Thread(target=microphone.run, args=(_Nowhere(), stop), name="streamer-microphone")
@@ -129,8 +130,3 @@ class _Nowhere:
 
     def close(self) -> None:
         pass
-
-
-def _printable(name: str) -> str:
-    """Devices name themselves; control characters could upset the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in name)

@@ -2,6 +2,7 @@
 
 from rich.text import Text
 
+from streamer.text import printable
 from streamer.types import DeviceState
 
 QUIETEST_DB = -60.0
@@ -36,13 +37,13 @@ def device(state: DeviceState) -> Text:
         if state.drift_ms is not None:
             text.append(f" ({state.drift_ms:+.1f} ms)")
     if state.detail:
-        text.append(f"  {state.detail}")
+        text.append(f"  {printable(state.detail)}")
     return text
 
 
 def name(state: DeviceState) -> str:
     """A device's name in few characters, none of which could upset the terminal."""
-    plain = "".join(c if c.isprintable() else "?" for c in state.name)
+    plain = printable(state.name)
     return plain if len(plain) <= NAME else f"{plain[: NAME - 1]}…"
 
 

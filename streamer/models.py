@@ -3,6 +3,8 @@
 import ctypes
 import hashlib
 import mmap
+import os
+import re
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +34,15 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
     "speech-dimensions": preprocess.Speech,
 }
 """What the entry ``preprocess`` of a manifest must be for each task."""
+
+
+MOST_BYTES = 8 << 30
+"""Of a model's files together."""
+
+_LOCATION = re.compile(
+    rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location(?:\x12([\x00-\x7f]))?", re.DOTALL
+)
+"""An entry's key, as protobuf may write it, and the length of its value where that comes next."""
 
 
 class _Part(BaseModel):
@@ -148,13 +159,21 @@ class Model:
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
-        return list(self.session.run(None, inputs))
+        return self._answer(self.session, None, inputs)
+
+    def _answer(
+        self, session: ort.InferenceSession, names: list[str] | None, inputs: dict[str, Any]
+    ) -> list[NDArray[Any]]:
+        try:
+            return list(session.run(names, inputs))
+        except Exception as error:  # ONNX Runtime raises many unrelated types
+            raise StreamerError(f"model {self.manifest.name}: it failed: {error}") from None
 
     def run_part(self, name: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """All outputs of the part ``name`` (empty: the first) by name."""
         session = self.parts[name] if name else self.session
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs), strict=True))
+        return dict(zip(names, self._answer(session, names, inputs), strict=True))
 
     def reading(self, outputs: Floats, affect: Floats | None) -> Reading:
         """What raw outputs float32 (C,), and valence and arousal (2,) if there are any, say."""
@@ -266,9 +285,11 @@ def _same_shape(told: list[int | str], found: list[int | str | None]) -> bool:
 
 def check(manifest: Manifest, path: Path) -> None:
     """Raises StreamerError if a file of the model is not what its manifest says."""
-    _check(path, manifest.sha256)
+    if manifest.bytes + sum(part.bytes for part in manifest.parts) > MOST_BYTES:
+        raise StreamerError(f"model {manifest.name}: larger than {MOST_BYTES >> 30} GiB")
+    _check(path, manifest)
     for part in manifest.parts:
-        _check(path.with_name(part.file), part.sha256)
+        _check(path.with_name(part.file), part)
     if foreign := _external(path) - {part.file for part in manifest.parts}:
         raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
 
@@ -310,28 +331,31 @@ def _read(path: Path) -> Manifest:
     return manifest
 
 
-def _check(path: Path, sha256: str) -> None:
+def _check(path: Path, told: Manifest | File) -> None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as file:  # a size tells at once what takes long to hash
+            same = os.fstat(file.fileno()).st_size == told.bytes
+            found = hashlib.file_digest(file, "sha256").hexdigest() if same else ""
     except OSError as error:
         raise StreamerError(f"model file {path}: {error.strerror}") from None
-    if found != sha256:
-        raise StreamerError(f"model file {path} is altered: its hash is not its manifest's")
+    if not same or found != told.sha256:
+        what = "hash" if same else "size"
+        raise StreamerError(f"model file {path} is altered: its {what} is not its manifest's")
 
 
 def _external(path: Path) -> set[str]:
-    """The files that an ONNX file takes weights from: the entries "location" of its tensors."""
-    mark, at = b"\x0a\x08location\x12", 0
-    found: set[str] = set()
+    """The files that an ONNX file takes weights from: the entries "location" of its tensors.
+
+    One that is written as no exporter does, to be overlooked, is given as "".
+    """
     if not path.stat().st_size:  # can't be mapped, and is no model
-        return found
+        return set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        while (at := data.find(mark, at)) >= 0:
-            at += len(mark)
-            length = sum(data[at : at + 1])  # 0 where the file ends
-            found.add(data[at + 1 : at + 1 + length].decode(errors="replace"))
-    return found
+        found = [(entry[1], entry.end()) for entry in _LOCATION.finditer(data)]
+        return {
+            data[end : end + length[0]].decode(errors="replace") if length else ""
+            for length, end in found
+        }
 
 
 def check_runtime() -> None:

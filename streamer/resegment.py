@@ -20,6 +20,7 @@ from streamer.config import Config
 from streamer.pipeline import segmenter
 from streamer.predictions import AFFECT, FACE_ID, PROBS, vocabulary_of
 from streamer.tables import HEADERS, Table, face_row, interval_row, new_folder, write_summary
+from streamer.text import printable
 from streamer.types import (
     EMOTIONS,
     ClosedBy,
@@ -197,7 +198,7 @@ def segment_file(
             "r",
             encoding="utf-8-sig",
             newline="",
-            description="".join(c for c in label if c.isprintable()),
+            description=printable(label),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -211,7 +212,8 @@ def segment_file(
         new_folder(out)
         about = _segment(table, first, said, config, out)
     found = f"{about['intervals']} interval{'s' * (about['intervals'] != 1)}"
-    console.print(f"{found} from {about['predictions']} predictions: {out}", markup=False)
+    found += f" from {about['predictions']} predictions: {out}"
+    console.print(printable(found), markup=False)
     return about
 
 

@@ -22,9 +22,9 @@ from streamer.config import Config
 from streamer.dashboard import Live, View
 from streamer.pipeline import Models, Pipeline
 from streamer.resources import user_dir
-from streamer.screen import printable
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_session, write_summary
+from streamer.text import printable
 from streamer.types import Source
 
 

@@ -10,6 +10,7 @@ from streamer.clock import monotonic
 from streamer.dashboard import ModalityView, View, plain, render
 from streamer.figures import Now
 from streamer.pipeline import Pipeline
+from streamer.text import printable
 from streamer.types import Modality
 
 PLAIN_S = 5.0
@@ -89,8 +90,3 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         fused=modality("fused", "no face, nobody speaks"),
         figures=figures,
     )
-
-
-def printable(text: str) -> str:
-    """No control characters: file and device names may have them. To be printed without markup."""
-    return "".join(c if c.isprintable() else "?" for c in text)

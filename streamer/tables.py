@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Self
 from streamer.agreement import Transition
 from streamer.pairing import Pair
 from streamer.predictions import columns, row
+from streamer.text import to_json
 from streamer.types import (
     Interval,
     Modality,
@@ -261,7 +261,7 @@ def new_folder(folder: Path) -> Path:
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
     """Replace session.json. Raises StreamerError."""
-    replace_file(folder, "session.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    replace_file(folder, "session.json", to_json(summary) + "\n")
 
 
 def replace_file(folder: Path, name: str, text: str) -> None:
@@ -306,7 +306,7 @@ def _details(vocabulary: Vocabulary | None, label: str, details: tuple[float, ..
     if vocabulary is None or not details:
         return ["", "", ""]
     affect = ["" if math.isnan(value) else share(value) for value in details[-2:]]
-    return [vocabulary.native(label, details), *affect]
+    return [harmless(vocabulary.native(label, details)), *affect]
 
 
 def _line(row: Sequence[str]) -> str:

@@ -174,7 +174,7 @@ def _encode_video(out: av.container.OutputContainer, video: Video) -> list[Packe
     stored = [np.rot90(picture(n, video.size), video.turned) for n in range(len(video.times))]
     stream.height, stream.width = stored[0].shape
     stream.pix_fmt = video.pix_fmt
-    ticks = 25 if video.codec == "mpeg4" else 90_000
+    ticks = 25 if video.codec.startswith("mpeg") else 90_000
     stream.codec_context.time_base = Fraction(1, ticks)
     if video.aspect:
         stream.codec_context.sample_aspect_ratio = video.aspect

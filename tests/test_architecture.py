@@ -16,6 +16,7 @@ MODULES = {
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
+    ["streamer.text"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
     ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.evaluation.sessions"],

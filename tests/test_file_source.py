@@ -615,4 +615,6 @@ def test_stream_in_an_unknown_format_is_left_out_and_told(tmp_path: Path) -> Non
     played = play(path)
     assert played.shown == []
     assert lag(played.pcm, 0)[0] == 0
-    assert played.problems == ["its picture is in a format that can't be decoded here"]
+    assert played.problems == [
+        "its picture is in a format that can't be decoded here, or too large"
+    ]

@@ -1,6 +1,5 @@
 """`streamer evaluate`: replays recordings with known emotions and judges the tables."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -28,6 +27,7 @@ from streamer.pipeline import Models, Pipeline
 from streamer.run import Outcome, run_session, signals, tell_once, warn
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_folder, new_session
+from streamer.text import printable, to_json
 from streamer.types import StreamerError
 
 
@@ -66,11 +66,12 @@ def evaluate(asked: Asked, console: Console, output: Console | None) -> Outcome:
         raise StreamerError(f"{folders}: no table speaks of what {asked.truths} knows")
     out = out or _folder(asked.out)
     about = result.as_json()
-    _write(out / "evaluation.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    _write(out / "evaluation.json", to_json(about) + "\n")
     _draw(result, out, f"Evaluation: {asked.truths.resolve().name}", console)
     if output is not None:
         _show(result, output)
-    console.print(f"Written to {out}: evaluation.html, evaluation.json and pictures", markup=False)
+    written = f"Written to {out}: evaluation.html, evaluation.json and pictures"
+    console.print(printable(written), markup=False)
     return Outcome(status, about)
 
 
@@ -89,14 +90,16 @@ def _replay(clips: list[Path], config: Config, folders: Path, console: Console) 
         every = progress.add_task("all", total=len(clips), visible=len(clips) > 1)
         for number, clip in enumerate(clips, 1):
             if not console.is_terminal:
-                console.print(f"Replaying {clip.name} ({number} of {len(clips)})", markup=False)
+                replaying = f"Replaying {clip.name} ({number} of {len(clips)})"
+                console.print(printable(replaying), markup=False)
             clock = FreeClock()
             source = FileSource(clip, clock, 0.0, None, config.face.max_px)
             folder = new_folder(folders / clip.stem)
             with closing(source), SessionTables(folder, loaded.vocabularies()) as tables:
                 pipeline = Pipeline(source, loaded, config, clock, tables, stop)
                 about = summary.opening(pipeline, loaded, config, "max", today())
-                run_session(pipeline, folder, about, _task(progress, pipeline, clip.name), caught)
+                shown = _task(progress, pipeline, printable(clip.name))
+                run_session(pipeline, folder, about, shown, caught)
             troubled += bool(source.problems)
             for problem in source.problems:
                 warn(console, f"{clip}: {problem}")
@@ -150,14 +153,14 @@ def _draw(result: Evaluation, out: Path, title: str, console: Console) -> None:
 
 
 def _show(result: Evaluation, output: Console) -> None:
-    output.print(report.heading(result), markup=False)
+    output.print(printable(report.heading(result)), markup=False)
     for table in report.listing(result):
         output.print()
         output.print(table)
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="replace") if isinstance(content, str) else content
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -1,11 +1,13 @@
 """From what FFmpeg decodes to what travels: RGB pictures and 16 kHz mono sound."""
 
+import errno
 from collections.abc import Callable
 
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.error import InvalidDataError
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -14,6 +16,15 @@ from streamer.types import SAMPLE_RATE, Floats, Image
 
 PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "vobsub"}
 """FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
+
+MOST_PIXELS = 1 << 26
+"""Of one picture: 8192 × 8192. A few kilobytes can hold a picture that fills the memory."""
+
+BOUNDS = {"max_pixels": str(MOST_PIXELS)}
+"""What a container and its decoders are told: a picture may also grow on the way."""
+
+LEAST_RATE, MOST_RATE, MOST_CHANNELS = 1000, 768_000, 64
+"""Of sound. What is stored at a few Hz is resampled to thousands of times its size."""
 
 
 class Resampler:
@@ -29,12 +40,14 @@ class Resampler:
         self._expected: int | None = None
 
     def feed(self, frame: AudioFrame) -> list[AudioFrame]:
-        """What comes out for ``frame``: planar float at 16 kHz."""
+        """What comes out for ``frame``: packed float at 16 kHz. Raises FFmpegError."""
+        if not _is_sound(frame.sample_rate, frame.layout.nb_channels):
+            raise InvalidDataError(errno.EINVAL, "no sound that can be resampled")
         pieces: list[AudioFrame] = []
         layout = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or layout != self._layout:
             pieces = self.flush()
-            self._resampler = AudioResampler(format="fltp", rate=SAMPLE_RATE)
+            self._resampler = AudioResampler(format="flt", rate=SAMPLE_RATE)
             self._layout = layout
         assert self._resampler is not None
         return pieces + self._resampler.resample(frame)
@@ -61,7 +74,9 @@ def mono(piece: AudioFrame) -> tuple[Floats, int]:
     """Float32 (n,) in −1…1, the mean of all channels, and how many samples were not numbers:
     those become silence.
     """
-    pcm = piece.to_ndarray().mean(axis=0, dtype=np.float32)
+    # Packed: PyAV would read the planes beyond the eighth channel from nowhere.
+    channels = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+    pcm = channels.mean(axis=1, dtype=np.float32)
     bad = ~np.isfinite(pcm)
     if bad.any():
         pcm[bad] = 0
@@ -92,5 +107,14 @@ def is_cover(stream: Stream) -> bool:
 
 
 def has_decoder(stream: VideoStream | AudioStream) -> bool:
-    """Whether it can be decoded here."""
-    return stream.codec_context is not None  # whatever PyAV's types say
+    """Whether it can be decoded here, within these bounds."""
+    if stream.codec_context is None:  # whatever PyAV's types say
+        return False
+    if isinstance(stream, AudioStream):
+        sound = stream.codec_context
+        return not sound.sample_rate or _is_sound(sound.sample_rate, sound.layout.nb_channels)
+    return stream.codec_context.width * stream.codec_context.height <= MOST_PIXELS
+
+
+def _is_sound(rate: int, channels: int) -> bool:
+    return LEAST_RATE <= rate <= MOST_RATE and channels <= MOST_CHANNELS

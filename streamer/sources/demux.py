@@ -20,6 +20,9 @@ from streamer.types import StreamerError
 SKEW_S = 10.0
 """How far a file may store one stream behind the other, s."""
 
+HOLE_S = 3600.0
+"""A packet stamped so much later than all before it is not believed, s."""
+
 STEP_S = 1.0
 """How often a reader is told that there is nothing for it, s of media."""
 
@@ -47,6 +50,9 @@ class Demuxer:
         self._waiting = {stream.index: _Waiting() for stream in streams}
         self._origin = origin
         self._done = False
+        self._reached = 0.0
+        self.astray = 0
+        """Packets left out because their time can't be; the readers add theirs."""
         self.damaged = 0
         """Packets that could not be read or decoded."""
         self.cut = False
@@ -88,19 +94,29 @@ class Demuxer:
             packet = next(self._source, None)
         except FFmpegError:
             packet, self.cut = None, True
+        except IndexError:  # PyAV, at the end of a file in which further streams turned up
+            packet = None
         if packet is None:
             self._done = True
         elif packet.size:
-            queue = self._waiting[packet.stream.index]
-            stamp = packet.dts if packet.dts is not None else packet.pts
-            if stamp is not None and packet.time_base is not None:
-                queue.newest = float(stamp * packet.time_base) - self._origin
-            if queue.newest < queue.given_up:
-                raise StreamerError(
-                    f"picture and sound lie more than {SKEW_S:g} s apart in this file: "
-                    "rewrite it interleaved (ffmpeg -i IN -c copy OUT.mkv)"
-                )
-            queue.packets.append(packet)
+            self._keep(packet)
+
+    def _keep(self, packet: Packet[Stream]) -> None:
+        queue = self._waiting[packet.stream.index]
+        if packet.time_base is not None:
+            stamps = [stamp for stamp in (packet.dts, packet.pts) if stamp is not None]
+            times = [float(stamp * packet.time_base) - self._origin for stamp in stamps]
+            if max(times, default=0.0) > self._reached + HOLE_S:
+                self.astray += 1
+                return
+            self._reached = max(self._reached, *times) if times else self._reached
+            queue.newest = times[0] if times else queue.newest
+        if queue.newest < queue.given_up:
+            raise StreamerError(
+                f"picture and sound lie more than {SKEW_S:g} s apart in this file: "
+                "rewrite it interleaved (ffmpeg -i IN -c copy OUT.mkv)"
+            )
+        queue.packets.append(packet)
 
 
 def _newest(queues: list[_Waiting]) -> float:

@@ -23,8 +23,16 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.clock import Clock
-from streamer.sources.decode import PLAYLISTS, Resampler, has_decoder, is_cover, loader, mono
-from streamer.sources.demux import Demuxer
+from streamer.sources.decode import (
+    BOUNDS,
+    PLAYLISTS,
+    Resampler,
+    has_decoder,
+    is_cover,
+    loader,
+    mono,
+)
+from streamer.sources.demux import HOLE_S, STEP_S, Demuxer
 from streamer.types import (
     SAMPLE_RATE,
     AudioChunk,
@@ -81,9 +89,17 @@ class FileSource:
         # Another stream, of subtitles say, may outlast these.
         self._is_total = all(s in streams or _has_no_end(s) for s in self._container.streams)
         self._is_cut = _is_cut_riff(path)
+        self.problems = [
+            f"its {what} is in a format that can't be decoded here, or too large"
+            for what, there, used in (
+                ("picture", videos, self._video),
+                ("sound", sounds, self._audio),
+            )
+            if there and used is None
+        ]
         refusal = None
         if not streams:
-            refusal = "neither picture nor sound in this file"
+            refusal = "; ".join(self.problems) or "neither picture nor sound in this file"
         elif start >= self._total:
             refusal = f"--start {start:g} lies behind the file's end at {self._total:.3f} s"
         if refusal:
@@ -94,14 +110,6 @@ class FileSource:
         self._first = 0.0  # the time of the first picture, if no stamp tells
         self._frames_seen = self._bad_samples = 0
         self._peak = 0.0
-        self.problems = [
-            f"its {what} is in a format that can't be decoded here"
-            for what, there, used in (
-                ("picture", videos, self._video),
-                ("sound", sounds, self._audio),
-            )
-            if there and used is None
-        ]
         self.info = self._describe(path)
 
     def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
@@ -111,15 +119,20 @@ class FileSource:
             *([self._frames(self._video, frames)] if self._video else []),
             *([self._chunks(self._audio, audio)] if self._audio else []),
         ]
+        last = self._start
         for due, push in heapq.merge(*tracks, key=itemgetter(0)):
             self._clock.wait(due)
+            if due > last + STEP_S:  # sound after a hole in both would fill its ring, and wait
+                frames.advance(due)
+            last = due
             self._clock.mark(due)
             if stop.is_set() or not push():
                 break
         else:
             if self._video and self._is_recording:
                 shown = _said_end(self._video) or self._video_end
-                self._video_end = min(max(shown, self._start), self._stop)
+                last = max(self._video_end, self._audio_end) + HOLE_S
+                self._video_end = min(max(shown, self._start), self._stop, last)
             self._judge()
         frames.close(self._video_end)
         audio.close()
@@ -164,6 +177,7 @@ class FileSource:
                 t = round(stamped + unstamped * length, 6)
                 # What a decoder held back, for its order, over a long hole comes too late.
                 if t <= last or t < nothing_before:
+                    self._demuxer.astray += t < last - STEP_S
                     continue
                 if t >= self._stop:
                     return
@@ -183,6 +197,9 @@ class FileSource:
             if pcm is None:
                 yield start / SAMPLE_RATE, partial(sink.advance, start)
                 continue
+            if begin + len(pcm) < (self._audio_end - STEP_S) * SAMPLE_RATE and begin >= first:
+                self._demuxer.astray += 1
+                continue
             part = pcm[start - begin : int(min(stop - begin, len(pcm)))]
             if len(part):
                 self._audio_end = (start + len(part)) / SAMPLE_RATE
@@ -195,7 +212,10 @@ class FileSource:
             pieces: list[AudioFrame] = []
             for frame in [] if isinstance(packet, float) else self._demuxer.decode(stream, packet):
                 assert isinstance(frame, AudioFrame)
-                pieces += resampler.feed(frame)
+                try:
+                    pieces += resampler.feed(frame)
+                except FFmpegError:
+                    self._demuxer.damaged += 1
             if isinstance(packet, float) or not packet.size:
                 pieces += resampler.flush()
             for piece in pieces:
@@ -218,6 +238,8 @@ class FileSource:
             say(f"cut off: ends at {reached:.3f} s{of}; analysed up to there")
         if self._demuxer.damaged > short:  # one that the cut went through is told already
             say(f"damaged: {self._demuxer.damaged} packets could not be decoded, left out")
+        if self._demuxer.astray:
+            say(f"its time stamps jump: {self._demuxer.astray} packets far off were left out")
         if self._video and self._frames_seen == 0:
             say("not one picture was found: no face was looked for")
         if self._video and self._frames_seen == 1:
@@ -231,6 +253,7 @@ class FileSource:
         about: dict[str, object] = {"container": self._container.format.name}
         if self._video:
             v = self._video.codec_context
+            v.options = BOUNDS
             rate = self._video.average_rate
             about |= {"video": v.name, "width": v.width, "height": v.height}
             about["fps"] = round(float(rate), 3) if rate else None
@@ -261,7 +284,7 @@ def _open(path: Path) -> InputContainer:
     try:
         # A file must not make FFmpeg reach for another one, here or elsewhere.
         formats = ",".join(sorted(av.formats_available - PLAYLISTS))
-        options = {"protocol_whitelist": "file", "format_whitelist": formats}
+        options = {"protocol_whitelist": "file", "format_whitelist": formats, **BOUNDS}
         return av.open(f"file:{path}", options=options, metadata_errors="ignore")
     except PermissionError:
         raise StreamerError(f"{path}: no permission to read it") from None
@@ -318,6 +341,7 @@ def _said_end(stream: Stream) -> float | None:
 
 def _length(frame: VideoFrame, stream: VideoStream) -> float:
     """How long the frame is shown, s."""
+    length = 1 / (stream.average_rate or Fraction(25))
     if frame.duration and stream.time_base:
-        return float(frame.duration * stream.time_base)
-    return float(1 / (stream.average_rate or Fraction(25)))
+        length = frame.duration * stream.time_base
+    return min(max(float(length), 0.0), HOLE_S)

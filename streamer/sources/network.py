@@ -21,7 +21,15 @@ from av.video.stream import VideoStream
 from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
 from streamer.sources.capture import Capture, Datum, masked
-from streamer.sources.decode import PLAYLISTS, Resampler, has_decoder, is_cover, loader, mono
+from streamer.sources.decode import (
+    BOUNDS,
+    PLAYLISTS,
+    Resampler,
+    has_decoder,
+    is_cover,
+    loader,
+    mono,
+)
 from streamer.types import (
     SAMPLE_RATE,
     AudioChunk,
@@ -146,7 +154,7 @@ class NetworkStream:
         try:
             with self._open() as container:
                 yield from self._decode(container)
-        except (FFmpegError, OSError) as error:
+        except (FFmpegError, OSError, IndexError) as error:  # the last: see the file's Demuxer
             raise StreamerError(f"{self.state.name}: {_reason(error)}") from None
 
     def _open(self) -> InputContainer:
@@ -158,6 +166,7 @@ class NetworkStream:
             "rtsp_flags": "prefer_tcp",  # datagrams get lost
             "overrun_nonfatal": "1",
             "fpsprobesize": "0",
+            **BOUNDS,
         }
         if self._is_live():
             # What comes while FFmpeg finds out what it is would be a delay for good.
@@ -176,6 +185,8 @@ class NetworkStream:
     def _decode(self, container: InputContainer) -> Generator[Datum, None, None]:
         videos = [s for s in container.streams.video if not is_cover(s) and has_decoder(s)]
         sounds = [s for s in container.streams.audio if has_decoder(s)]
+        for video in videos:
+            video.codec_context.options = BOUNDS
         streams: list[Stream] = [*videos[:1], *sounds[:1]]
         if not streams:
             raise StreamerError(f"{self.state.name}: neither picture nor sound in it")
@@ -249,7 +260,7 @@ class NetworkStream:
             self.info = SourceInfo(self.state.name, bool(video), bool(audio), 0.0, None, about)
 
 
-def _reason(error: FFmpegError | OSError) -> str:
+def _reason(error: FFmpegError | OSError | IndexError) -> str:
     """Why there is no connection, without the address: that may hold a password."""
     name = type(error).__name__
     known = {
@@ -261,5 +272,6 @@ def _reason(error: FFmpegError | OSError) -> str:
         "ProtocolNotFoundError": "this build of FFmpeg can't read such addresses",
         "ExitError": "no answer in time",
         "EOFError": "the stream ended",
+        "IndexError": "the stream ended",
     }
-    return known.get(name) or f"can't be read: {error.strerror or name}"
+    return known.get(name) or f"can't be read: {getattr(error, 'strerror', None) or name}"

@@ -1,0 +1,17 @@
+"""Text from strangers (names of files and devices, metadata, labels), made harmless to show."""
+
+import json
+import re
+
+_CONTROL = re.compile(r"[^\n\x20-\x7e]")
+
+
+def printable(text: str) -> str:
+    """No control characters, and one line. To be printed without markup."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def to_json(value: object) -> str:
+    """JSON in lines, legible; what would steer a terminal, or is no UTF-8, is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _CONTROL.sub(lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text)

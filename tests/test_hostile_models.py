@@ -1,0 +1,148 @@
+"""Models from strangers: refused in a line before they run, whatever their manifest says."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from streamer import config as configuration
+from streamer import models
+from streamer.resources import models_dir
+from streamer.types import StreamerError
+
+FACE = "face_emotion_mini_big"
+WEIGHTS = np.zeros(7, np.float32).tobytes()
+
+
+def network(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> bytes:
+    """A network with the inputs and outputs of the packaged model of the face's emotion."""
+    told = json.loads((models_dir() / f"{FACE}.json").read_text(encoding="utf-8"))
+    inputs, outputs = (
+        [helper.make_tensor_value_info(t["name"], TensorProto.FLOAT, t["shape"]) for t in told[key]]
+        for key in ("inputs", "outputs")
+    )
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, weights)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("stranger", 1)]
+    made: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    return made
+
+
+def names() -> tuple[str, str]:
+    """Of the input and the output."""
+    told = json.loads((models_dir() / f"{FACE}.json").read_text(encoding="utf-8"))
+    return told["inputs"][0]["name"], told["outputs"][0]["name"]
+
+
+def outside(location: str) -> bytes:
+    """A network whose weights lie in another file."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1, 7])
+    weights.data_location = TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", location
+    return network([helper.make_node("Identity", ["w"], [names()[1]])], [weights])
+
+
+def give(folder: Path, content: bytes, **changes: Any) -> models.Model:
+    """Load it with a manifest that fits it."""
+    told = json.loads((models_dir() / f"{FACE}.json").read_text(encoding="utf-8"))
+    told |= {"name": "mine", "file": "mine.onnx", "bytes": len(content)}
+    told |= {"sha256": hashlib.sha256(content).hexdigest(), **changes}
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.onnx").write_bytes(content)
+    (folder / "mine.json").write_text(json.dumps(told), encoding="utf-8")
+    config = configuration.load(settings=[f"models.dir={json.dumps(str(folder))}"])
+    return models.load("mine", "face-emotion", config.models)
+
+
+def refusal(folder: Path, content: bytes, **changes: Any) -> str:
+    with pytest.raises(StreamerError) as caught:
+        give(folder, content, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    for path in (tmp_path / "weights", tmp_path / "models" / "weights"):
+        path.write_bytes(WEIGHTS)
+    return tmp_path / "models"
+
+
+def test_weights_in_a_file_of_its_manifest_are_taken(folder: Path) -> None:
+    part = {"name": "weights", "file": "weights", "sha256": hashlib.sha256(WEIGHTS).hexdigest()}
+    model = give(folder, outside("weights"), parts=[part | {"bytes": len(WEIGHTS)}])
+    assert model.manifest.name == "mine"
+
+
+@pytest.mark.parametrize("where", ["weights", "../weights", "{}/weights", "/etc/passwd"])
+def test_weights_elsewhere_are_refused(folder: Path, where: str) -> None:
+    where = where.format(folder.parent)
+    assert f"reads {where!r}, not in its manifest" in refusal(folder, outside(where))
+
+
+@pytest.mark.parametrize("key", [b"\x0a\x88\x00location", b"\x8a\x00\x08location", None])
+def test_weights_that_hide_are_refused(folder: Path, key: bytes | None) -> None:
+    plain = b"\x0a\x08location\x12\x07weights"
+    hidden = b"\x12\x07weights\x0a\x08location"
+    if key is not None:  # the entry is longer by a byte, and all that hold it
+        hidden = key + plain[plain.index(b"\x12") :]
+    whole = outside("weights")
+    assert plain in whole
+    spoiled = whole.replace(plain, hidden)
+    if key is None:
+        read = onnx.load_from_string(spoiled).graph.initializer[0].external_data[0]
+        assert (read.key, read.value) == ("location", "weights")
+    assert "not in its manifest" in refusal(folder, spoiled)
+
+
+def test_linked_weights_are_refused(folder: Path) -> None:
+    (folder / "link").symlink_to(folder.parent / "weights")
+    told = {"name": "link", "file": "link", "sha256": hashlib.sha256(WEIGHTS).hexdigest()}
+    said = refusal(folder, outside("link"), parts=[told | {"bytes": len(WEIGHTS)}])
+    assert "can't load" in said
+
+
+def test_foreign_operator_is_refused(folder: Path) -> None:
+    node = helper.make_node("Evil", [names()[0]], [names()[1]], domain="stranger")
+    assert "stranger:Evil" in refusal(folder, network([node], []))
+
+
+def test_altered_files_are_refused(folder: Path) -> None:
+    node = helper.make_node("Evil", [names()[0]], [names()[1]], domain="stranger")
+    content = network([node], [])
+    assert "its hash is not" in refusal(folder, content, sha256="0" * 64)
+    assert "its size is not" in refusal(folder, content, bytes=len(content) + 1)
+
+
+def test_huge_files_are_refused_unread(folder: Path) -> None:
+    content = outside("weights")
+    assert "larger than 8 GiB" in refusal(folder, content, bytes=1 << 40)
+    part = {"name": "weights", "file": "weights", "sha256": "", "bytes": 1 << 40}
+    assert "larger than 8 GiB" in refusal(folder, content, parts=[part])
+    with (folder / "weights").open("r+b") as file:
+        file.truncate(1 << 40)  # takes no room, but would take an hour to hash
+    assert "its size is not" in refusal(folder, content, parts=[part | {"bytes": 28}])
+
+
+def test_network_that_asks_for_more_memory_than_there_is_fails_in_a_line(folder: Path) -> None:
+    taken, given = names()
+    size = numpy_helper.from_array(np.array([1 << 21, 1 << 21], np.int64), "size")
+    seven = numpy_helper.from_array(np.zeros((1, 7), np.float32), "seven")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["sum"], keepdims=0),
+        helper.make_node("ReduceMean", [taken], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Add", ["mean", "seven"], ["means"]),
+        helper.make_node("Add", ["means", "sum"], [given]),
+    ]
+    told = json.loads((models_dir() / f"{FACE}.json").read_text(encoding="utf-8"))
+    shape = [d if isinstance(d, int) else 1 for d in told["inputs"][0]["shape"]]
+    model = give(folder, network(nodes, [size, seven]))
+    with pytest.raises(StreamerError, match="model mine: it failed"):
+        model.run(**{taken: np.zeros(shape, np.float32)})
