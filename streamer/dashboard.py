@@ -73,6 +73,8 @@ class View:
     rows: list[Pair] = field(default_factory=list)
     figures: Now | None = None
     live: "Live | None" = None
+    trouble: str | None = None
+    """Why rows wait that should be on the disk."""
 
 
 def render(view: View, width: int, height: int) -> RenderableType:
@@ -239,6 +241,8 @@ def _status(view: View) -> RenderableType:
     if view.dropped:
         text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
     hint = Text("Ctrl-C: stop, close the open intervals and write everything", "dim")
+    if view.trouble is not None:
+        text = Text(view.trouble, "bold red", no_wrap=True, overflow="ellipsis")
     return Group(text, view.live.bottom if view.live else hint)
 
 

@@ -3,8 +3,9 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -24,7 +25,7 @@ from streamer.pipeline import Models, Pipeline
 from streamer.resources import user_dir
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_session, write_summary
-from streamer.types import Modality
+from streamer.types import Modality, StreamerError
 
 PLAIN_S = 5.0
 """Between two progress lines where there is no dashboard, wall s."""
@@ -55,9 +56,19 @@ class Outcome:
     summary: dict[str, object]
 
 
-def replay_file(options: Options, console: Console) -> Outcome:
-    """Replay a file into a new session. Raises StreamerError for what the user can mend."""
-    config = configuration.load(options.config, options.settings)
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A session to go on with: how it was configured, and what opens its tables again."""
+
+    config: Config
+    reopen: Callable[[Models], SessionTables]
+
+
+def replay_file(options: Options, console: Console, cut: Cut | None = None) -> Outcome:
+    """Replay a file into a new session, or on into the one that was ``cut``. Raises StreamerError
+    for what the user can mend.
+    """
+    config = cut.config if cut else configuration.load(options.config, options.settings)
     stop = threading.Event()
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
     source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
@@ -66,20 +77,34 @@ def replay_file(options: Options, console: Console) -> Outcome:
             loaded = Models.load(config)
         tell_once(loaded, console)
         now = today()
-        folder = new_session(options.out, options.session, options.file.stem, now)
-        chosen = loaded.vocabularies(), options.predictions
-        with SessionTables(folder, *chosen) as tables, signals(stop) as caught:
+        with _tables(options, loaded, now, cut) as tables, signals(stop) as caught:
+            folder = tables.folder
             pipeline = Pipeline(source, loaded, config, clock, tables, stop)
             speed = "max" if options.speed is None else f"×{options.speed:g}"
-            report = AgreementFile(folder, pipeline.analysis.timeline, config.agreement.refresh_s)
+            report = AgreementFile(
+                folder,
+                pipeline.analysis.timeline,
+                config.agreement.refresh_s,
+                tables.writer.later,
+            )
             _warn_missing(source, console)
             display = _display(pipeline, options, config, console, speed, loaded, report)
             about = summary.opening(pipeline, loaded, config, speed, now)
+            asked = options.start, options.duration, options.predictions
+            about["replay"] = summary.replayed(options.file, *asked)
             try:
                 run_session(pipeline, folder, about, display, caught)
-            finally:
-                with _busy(console, "Working out the agreement of face and voice…"):
+            except BaseException:
+                with suppress(StreamerError):  # that one matters more
                     report.finish()
+                if caught and tables.catching_up:
+                    raise StreamerError(
+                        f"stopped before it came to where {folder} ends: nothing has changed",
+                        status=128 + caught[0],
+                    ) from None
+                raise
+            with _busy(console, "Working out the agreement of face and voice…"):
+                report.finish()
     finally:
         source.close()
     for problem in source.problems:
@@ -89,6 +114,13 @@ def replay_file(options: Options, console: Console) -> Outcome:
     console.print(f"Tables: {_clean(str(folder))}  (models on {provider})", markup=False)
     status = 128 + caught[0] if caught else 3 if source.problems else 0
     return Outcome(status, about)
+
+
+def _tables(options: Options, loaded: Models, now: datetime, cut: Cut | None) -> SessionTables:
+    if cut is not None:
+        return cut.reopen(loaded)
+    folder = new_session(options.out, options.session, options.file.stem, now)
+    return SessionTables(folder, loaded.vocabularies(), options.predictions)
 
 
 def _busy(console: Console, what: str) -> AbstractContextManager[object]:
@@ -118,7 +150,8 @@ def run_session(
         if caught:
             ended = signal.Signals(caught[0]).name
         about |= summary.closing(pipeline, ended, error)
-        write_summary(folder, about)
+        with suppress(StreamerError) if error else nullcontext():  # that one matters more
+            write_summary(folder, about)
 
 
 @contextmanager
@@ -171,16 +204,29 @@ def _display(
 
             yield redraw
         return
-    last = monotonic()
+    last, told = monotonic(), False
 
     def line() -> None:
-        nonlocal last
+        nonlocal last, told
         report.tick()
+        if (trouble := _trouble(pipeline)) and not told:
+            told = True
+            warn(console, trouble)
         if monotonic() - last >= PLAIN_S:
             last = monotonic()
             console.print(plain(now()), markup=False)
 
     yield line
+
+
+def _trouble(pipeline: Pipeline) -> str | None:
+    """Why closed intervals are not shown yet."""
+    writer = pipeline.tables.writer
+    if writer.trouble is None:
+        return None
+    lost = f", {writer.lost} more are lost" if writer.lost else ""
+    rows = f"{writer.waiting()} rows wait in memory{lost}"
+    return f"can't write to {pipeline.tables.folder}: {writer.trouble}: {rows}"
 
 
 def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now) -> View:
@@ -202,6 +248,8 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         )
 
     face = analysis.tracks.get("face") or analysis.tracks["voice"]
+    trouble = _trouble(pipeline)
+    saved = len(analysis.recent) - pipeline.tables.unsaved
     return View(
         title=_clean(title),
         t=max(t.time for t in analysis.tracks.values()),
@@ -215,8 +263,9 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         face=modality("face", "no face, or more than one"),
         voice=modality("voice", "nobody speaks"),
         agreement=analysis.agreement,
-        rows=list(analysis.recent),
+        rows=list(analysis.recent)[: max(saved, 0)],
         figures=figures,
+        trouble=trouble and _clean(trouble),
     )
 
 

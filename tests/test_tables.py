@@ -44,11 +44,12 @@ def test_issued_columns_come_first() -> None:
         assert HEADERS[name].startswith(columns)
 
 
-def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
+def test_rows_are_in_the_file_after_a_sync(tmp_path: Path) -> None:
     with SessionTables(tmp_path) as tables:
         tables.pair(Pair(FACE, Voice("Happy", 0.5, 0.25, 1.0)))
         tables.voice(Interval("voice", "Fear", 0.0, 2.0, 0.5, 0.75, 4, "end"))
         tables.transition(Transition(1.25, "voice", "Sad", "Fear", 0.0))
+        tables.sync()
         assert {name: lines(tmp_path, name)[1:] for name in HEADERS} == {
             "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change,,,"],
             "audio_intervals": ["Happy,0.300,3.300,0.5000,0.2500,1.0000,,,"],
