@@ -197,8 +197,8 @@ class SessionTables:
                     self.writer.add(*held)
         else:
             raise StreamerError(
-                f"{table}.csv of {self.folder} says {self._known[table][0].strip()!r} where now "
-                f"comes {line.strip()!r}: was data dropped, or is this another machine?",
+                f"{table}.csv of {self.folder} says {self._known[table][0].strip()[:60]!r} where "
+                f"now comes {line.strip()[:60]!r}: was data dropped, or is this another machine?",
                 status=1,
             )
 

@@ -21,6 +21,8 @@ STALL_S = 2.0
 """A write that takes longer is told of, wall s."""
 LAST_WAIT_S = 30.0
 """How long the end of a session waits for a disk that does not answer, wall s."""
+CLOSE_WAIT_S = 2.0
+"""How long closing the files waits for it, wall s."""
 STALLED = "the disk does not answer"
 Job = Callable[[], object]
 
@@ -98,6 +100,7 @@ class Writer:
         self._rows: list[Row] = []
         self._handed: Counter[str] = Counter()
         self._job: Job | None = None
+        self._closed = False
         self.trouble: str | None = None
         """Why rows wait that should be on the disk."""
         self._since = 0.0
@@ -123,13 +126,12 @@ class Writer:
             return len(self._rows) + self._handed.total()
         return sum(name == table for name, _ in self._rows) + self._handed[table]
 
-    def sync(self, patience: float = PATIENCE_S) -> None:
-        """Bring all rows to the disk; after ``patience`` wall s go on without."""
-        # Once it was in vain to wait, only its answer ends it.
-        self._collect(0.0 if self._asked_at is not None else patience)
+    def sync(self) -> None:
+        """Bring all rows to the disk; after PATIENCE_S go on without."""
+        self._collect(0.0)  # it was in vain to wait for it before
         if self._asked_at is None and (self._rows or self._handed or self._job):
             self._hand()
-            self._collect(patience)
+            self._collect(PATIENCE_S)
 
     def finish(self) -> None:
         """Bring all rows to the disk at last. Raises StreamerError that says what is missing."""
@@ -158,14 +160,17 @@ class Writer:
 
     def close(self) -> None:
         """Save what waits, if that takes no time, and close the files; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         if self._asked_at is not None or self._rows or self._handed:
-            self.sync(STALL_S)
+            self.sync()
         if self._thread is not None:
             self._asked.put(None)
-            self._thread.join(STALL_S)
+            self._thread.join(CLOSE_WAIT_S)
             if self._thread.is_alive():
                 return  # it hangs in a write, and may not lose its files
-            self._thread = None
+            self._collect(0.0)
         self._store.close(keep=bool(self.waiting()))
 
     def _hand(self) -> None:

@@ -139,37 +139,6 @@ def test_tables_of_an_earlier_session_are_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "transitions.csv").read_text(encoding="utf-8") == "mine"
 
 
-class FullDisk:
-    """A file that takes some bytes, then no more."""
-
-    def __init__(self, file: object, room: int) -> None:
-        self._file, self._room = file, room
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)
-
-    def write(self, data: bytes) -> int:
-        if not self._room:
-            raise OSError(28, "No space left on device")
-        part, self._room = data[: self._room], max(self._room - len(data), 0)
-        return self._file.write(part)  # type: ignore[attr-defined, no-any-return]
-
-
-@pytest.mark.parametrize("room", [0, 5])
-def test_full_disk_leaves_no_half_row(tmp_path: Path, room: int) -> None:
-    with SessionTables(tmp_path) as tables:
-        tables.voice(FACE)
-        table = tables._tables["voice_intervals"]
-        table._file = FullDisk(table._file, room)  # type: ignore[assignment]
-        with pytest.raises(StreamerError, match="No space left") as caught:
-            tables.voice(FACE)
-        assert caught.value.status == 1
-    assert lines(tmp_path, "voice_intervals") == [
-        HEADERS["voice_intervals"],
-        "Sad,0.300,3.300,0.6667,1.0000,31,change,,,",
-    ]
-
-
 def test_session_is_named_by_its_start_and_its_file(tmp_path: Path) -> None:
     folder = new_session(tmp_path / "a" / "b", None, "Мой talk (1)", NOW)
     assert folder == tmp_path / "a" / "b" / "20240506-070809_Мой_talk_1"
