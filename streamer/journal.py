@@ -35,11 +35,14 @@ class AppendFile:
 
     What is not on the disk yet is kept: a sync that fails leaves no half row behind, and the next
     one does it all again. A file that was deleted meanwhile is made again with all that it had.
+    header: of a new file; None: the file is there.
     """
 
-    def __init__(self, path: Path, new: bool = True) -> None:
+    def __init__(self, path: Path, header: str | None = None) -> None:
         self.path = path
-        self._file = path.open("x+b" if new else "r+b", buffering=0)
+        self._file = path.open("r+b" if header is None else "x+b", buffering=0)
+        if header is not None:
+            _write(self._file, header.encode(), sync=False)  # the first row's sync is its too
         self._length = self._file.seek(0, os.SEEK_END)
         self._waiting = bytearray()
         self.remade = False
@@ -106,7 +109,7 @@ class Journal(AppendFile):
         while True:
             with suppress(FileNotFoundError):  # its last owner removes it just now: make another
                 path.touch()
-                super().__init__(path, new=False)
+                super().__init__(path)
                 self._lock()
                 if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
                     return
@@ -200,12 +203,13 @@ def sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def _write(file: FileIO, data: bytes) -> None:
+def _write(file: FileIO, data: bytes, sync: bool = True) -> None:
     """Write all of it to the disk: a full one takes a part, and says why only when asked again."""
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
-    os.fsync(file.fileno())
+    if sync:
+        os.fsync(file.fileno())
 
 
 def _sealed(entry: object) -> str:

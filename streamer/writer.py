@@ -39,11 +39,8 @@ class Store:
         self._journal = journal
         try:
             for name, header in headers.items():
-                table = AppendFile(folder / f"{name}.csv", new=journal is None)
-                self._tables[name] = table
-                if journal is None:
-                    table.append(header)
-                    table.sync()
+                path = folder / f"{name}.csv"
+                self._tables[name] = AppendFile(path, header if journal is None else None)
             self._journal = journal or Journal(folder)
             self._journal.begin({n: (headers[n], t.length) for n, t in self._tables.items()})
         except BaseException:

@@ -89,13 +89,13 @@ def die_in_write(number: int, share: float) -> None:
     """Have the process die in its write ``number``, of which only a share is done."""
     count, write = 0, files._write
 
-    def deadly(file: FileIO, data: bytes) -> None:
+    def deadly(file: FileIO, data: bytes, sync: bool = True) -> None:
         nonlocal count
         count += 1
         if count == number:
             file.write(data[: round(share * len(data))])
             os.kill(os.getpid(), signal.SIGKILL)
-        write(file, data)
+        write(file, data, sync)
 
     files._write = deadly
 
