@@ -21,6 +21,8 @@ from streamer.timeline import Timeline
 from streamer.types import EMOTIONS, Interval, Modality, StreamerError
 
 INTERVALS: dict[Modality, str] = {"face": "video_intervals", "voice": "voice_intervals"}
+NOTHING = {"", "Unknown"}
+"""What stands in a row where no emotion is known."""
 Values = dict[str, str]
 
 
@@ -160,7 +162,7 @@ def _pairs(folder: Path, tables: dict[str, tuple[list[str], list[str]]]) -> list
         values |= {"audio_emotion": said, "video_probability": face["probability"]}
         values["audio_probability"] = voice.get("probability", "")
         derived["modality_duration"].append(values)
-        if said not in ("", face["emotion"]):
+        if not NOTHING & {said, face["emotion"]} and said != face["emotion"]:
             derived["modality_mismatch"].append(values)
     for name, all_values in derived.items():
         columns = tables[name][0]
