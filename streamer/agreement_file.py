@@ -1,6 +1,8 @@
 """agreement.json of a session: written now and then, and at the end."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from streamer.clock import monotonic
@@ -16,20 +18,28 @@ class AgreementFile:
     """Replaces a session's agreement.json in one step, at most every ``refresh_s`` wall seconds.
 
     While the session runs the intervals come from few resamples and nothing is said of chance: that
-    takes some tens of milliseconds after an hour. ``finish`` writes everything.
+    takes some tens of milliseconds after an hour, and ``later`` has it written without waiting for
+    the disk. ``finish`` writes everything.
     """
 
-    def __init__(self, folder: Path, timeline: Timeline, refresh_s: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        timeline: Timeline,
+        refresh_s: float,
+        later: Callable[[Callable[[], None]], None] = lambda write: write(),
+    ) -> None:
         self._folder, self._timeline, self._refresh_s = folder, timeline, refresh_s
+        self._later = later
         self._next = monotonic() + refresh_s
         self._limits: tuple[float, float] | None = None
 
     def tick(self) -> None:
-        """Write if it is time. Raises StreamerError."""
+        """Have it written if it is time."""
         if (began := monotonic()) < self._next:
             return
         written = document(self._timeline, QUICK, chance=False)
-        self._write(written)
+        self._later(partial(self._write, written))
         kappa = written["kappa_time"]
         assert isinstance(kappa, dict)
         self._limits = kappa["interval"] and tuple(kappa["interval"])

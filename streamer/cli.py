@@ -95,6 +95,44 @@ def replay(
 
 
 @app.command()
+def resume(
+    session: Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Option(help="The recording, if it is not in its old place.")
+    ] = None,
+    dashboard: Annotated[
+        bool | None, typer.Option(help="The live picture.  [default: in a terminal]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print session.json at the end.")] = False,
+) -> None:
+    """Go on with a replay that was interrupted: its tables end as if nothing had happened.
+
+    The file is analysed again from its beginning, as fast as possible; the rows that are there must
+    come again. Exit status as of replay.
+    """
+    from streamer.resume import resume as go_on  # noqa: PLC0415
+
+    outcome = go_on(session, file, dashboard, as_json, errors)
+    if as_json:
+        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+    raise typer.Exit(outcome.status)
+
+
+@app.command()
+def repair(
+    session: Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)],
+) -> None:
+    """Make the tables of a session good that did not end in order, and say what was done."""
+    from streamer.repair import repair as mend  # noqa: PLC0415
+
+    done = mend(session)
+    for line in done:
+        typer.echo("".join(c if c.isprintable() else "?" for c in line))
+    if not done:
+        typer.echo("all tables are good")
+
+
+@app.command()
 def segment(
     stream: Annotated[
         Path, typer.Argument(help="A table of time and seven probabilities.", show_default=False)

@@ -77,6 +77,8 @@ class View:
     live: "Live | None" = None
     fused: ModalityView | None = None
     """Face and voice together; None: one of them is missing."""
+    trouble: str | None = None
+    """Why rows wait that should be on the disk."""
 
 
 def render(view: View, width: int, height: int) -> RenderableType:
@@ -270,6 +272,8 @@ def _status(view: View) -> RenderableType:
     if view.dropped:
         text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
     hint = Text("Ctrl-C: stop, close the open intervals and write everything", "dim")
+    if view.trouble is not None:
+        text = Text(view.trouble, "bold red", no_wrap=True, overflow="ellipsis")
     return Group(text, view.live.bottom if view.live else hint)
 
 

@@ -24,7 +24,7 @@ from streamer.sources.live import Deaf, LiveSource, Part
 from streamer.sources.microphone import Microphone
 from streamer.sources.network import NetworkStream
 from streamer.sources.portaudio import quiet
-from streamer.tables import Markers, new_session
+from streamer.tables import Markers, SessionTables, new_session
 from streamer.types import SAMPLE_RATE, Source, StreamerError
 
 RECORDING = "recording.mkv"
@@ -80,9 +80,10 @@ def live_session(options: LiveOptions, console: Console) -> Outcome:
         recorded: Source = recorder or source
         shown = screen.is_terminal and not options.quiet
         job = Job(
-            *(recorded, loaded, config, clock, stop, folder, now, source.info.name, "live"),
-            options.predictions,
+            *(recorded, loaded, config, clock, stop, now, source.info.name, "live"),
             shown if options.dashboard is None else options.dashboard,
+            lambda: SessionTables(folder, loaded.vocabularies(), options.predictions),
+            {},
             desk,
         )
         return run_job(job, screen, source.info.name)
@@ -167,6 +168,7 @@ class Desk:
 
     def tick(self) -> None:
         """Do what the keys say."""
+        self._markers.save()
         for action in self._keys.press(self._keyboard.read(), self._clock.media(monotonic())):
             match action:
                 case "quit":
@@ -200,6 +202,8 @@ class Desk:
             "devices": [asdict(state) for state in self._source.devices],
             "markers": self._markers.count,
         }
+        if self._markers.unsaved:
+            about["markers_unsaved"] = self._markers.unsaved
         if self._quit:
             about["ended_by"] = "quit"
         if self.recorder is not None:

@@ -112,7 +112,7 @@ class Pipeline:
         tables: SessionTables,
         stop: threading.Event,
     ) -> None:
-        self.source, self._clock, self._stop, self._tables = source, clock, stop, tables
+        self.source, self._clock, self._stop, self.tables = source, clock, stop, tables
         self._inbox: queue.Queue[Message] = queue.Queue(maxsize=512)
         rings, rate = config.rings, config.face.rate_hz
         slots = max(round(rings.max_lag_s * rate), 2)
@@ -181,7 +181,7 @@ class Pipeline:
                 thread.join()
             self.source.close()
             self.wall_s, self.cpu_s = monotonic() - began, cpu() - cpu_before
-        self._tables.sync()
+        self.tables.finish()
 
     def _own(self, tick: Callable[[], None], began: float) -> None:
         """Take messages until every row is written."""
@@ -198,7 +198,7 @@ class Pipeline:
             if message is not None:
                 self.analysis.take(message)
             if (now := monotonic()) - last >= TICK_S:
-                self._tables.sync()  # before anyone is shown the rows
+                self.tables.sync()  # before anyone is shown the rows
                 self.wall_s, last = now - began, now
                 tick()
 
@@ -224,4 +224,4 @@ class Pipeline:
                 continue
         with suppress(Exception):  # such as a full disk: the error on its way matters more
             self.analysis.finish("error")
-            self._tables.sync()
+            self.tables.finish()

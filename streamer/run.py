@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from streamer.resources import user_dir
 from streamer.sources.file import FileSource
 from streamer.tables import SessionTables, new_session, write_summary
 from streamer.text import printable
-from streamer.types import Source
+from streamer.types import Source, StreamerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +68,37 @@ class Aside(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A session that is ready to run. ``aside`` is what a live session does and shows besides."""
+    """A session that is ready to run. ``about`` is what session.json says of it besides, ``aside``
+    what a live session does and shows besides.
+    """
 
     source: Source
     loaded: Models
     config: Config
     clock: Clock
     stop: threading.Event
-    folder: Path
     started: datetime
     title: str
     speed: str
-    predictions: bool
     dashboard: bool
+    tables: Callable[[], SessionTables]
+    about: dict[str, object]
     aside: Aside | None = None
 
 
-def replay_file(options: Options, console: Console) -> Outcome:
-    """Replay a file into a new session. Raises StreamerError for what the user can mend."""
-    config = configuration.load(options.config, options.settings)
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A session to go on with: how it was configured, and what opens its tables again."""
+
+    config: Config
+    reopen: Callable[[Models], SessionTables]
+
+
+def replay_file(options: Options, console: Console, cut: Cut | None = None) -> Outcome:
+    """Replay a file into a new session, or on into the one that was ``cut``. Raises StreamerError
+    for what the user can mend.
+    """
+    config = cut.config if cut else configuration.load(options.config, options.settings)
     stop = threading.Event()
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
     source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
@@ -95,13 +107,21 @@ def replay_file(options: Options, console: Console) -> Outcome:
             loaded = Models.load(config)
         tell_once(loaded, console)
         now = today()
-        folder = new_session(options.out, options.session, options.file.stem, now)
         speed = "max" if options.speed is None else f"×{options.speed:g}"
         shown = console.is_terminal and not options.quiet
+
+        def tables() -> SessionTables:
+            if cut is not None:
+                return cut.reopen(loaded)
+            folder = new_session(options.out, options.session, options.file.stem, now)
+            return SessionTables(folder, loaded.vocabularies(), options.predictions)
+
+        asked = options.start, options.duration, options.predictions
         job = Job(
-            *(source, loaded, config, clock, stop, folder, now, options.file.name, speed),
-            options.predictions,
+            *(source, loaded, config, clock, stop, now, options.file.name, speed),
             shown if options.dashboard is None else options.dashboard,
+            tables,
+            {"replay": summary.replayed(options.file, *asked)},
         )
         _warn_missing(source, console)
         return run_job(job, console, str(options.file))
@@ -112,14 +132,19 @@ def replay_file(options: Options, console: Console) -> Outcome:
 def run_job(job: Job, console: Console, name: str) -> Outcome:
     """Run a session to its end and say what it came to; ``name`` is what its problems are of."""
     aside, provider = job.aside, provider_of(job.loaded)
-    chosen = job.loaded.vocabularies(), job.predictions
-    with SessionTables(job.folder, *chosen) as tables, signals(job.stop) as caught:
+    with job.tables() as tables, signals(job.stop) as caught:
         pipeline = Pipeline(job.source, job.loaded, job.config, job.clock, tables, job.stop)
         timeline, refresh_s = pipeline.analysis.timeline, job.config.agreement.refresh_s
-        report = AgreementFile(job.folder, timeline, refresh_s)
+        report = AgreementFile(tables.folder, timeline, refresh_s, tables.writer.later)
+
+        told = False
 
         def before() -> None:
+            nonlocal told
             report.tick()
+            if not told and not job.dashboard and (why := screen.trouble(pipeline)):
+                told = True
+                warn(console, why)
             if aside is not None:
                 aside.tick()
 
@@ -130,18 +155,27 @@ def run_job(job: Job, console: Console, name: str) -> Outcome:
         rate = job.config.dashboard.rate_hz
         display = screen.display(console, now, before, rate, job.dashboard)
         about = summary.opening(pipeline, job.loaded, job.config, job.speed, job.started)
+        about |= job.about
         try:
-            run_session(pipeline, job.folder, about, display, caught, aside)
-        finally:
-            with busy(console, "Working out the agreement of face and voice…"):
+            run_session(pipeline, tables.folder, about, display, caught, aside)
+        except BaseException:
+            with suppress(StreamerError):  # that one matters more
                 report.finish()
+            if caught and tables.catching_up:
+                raise StreamerError(
+                    f"stopped before it came to where {tables.folder} ends: nothing has changed",
+                    status=128 + caught[0],
+                ) from None
+            raise
+        with busy(console, "Working out the agreement of face and voice…"):
+            report.finish()
     for problem in job.source.problems:
         warn(console, f"{name}: {problem}")
     for modality, baseline in pipeline.baselines.items():
         if baseline.mean is None:
             warn(console, f"{modality}: too little was seen or heard of it for a baseline")
     console.print(summary.report(pipeline))
-    console.print(f"Tables: {printable(str(job.folder))}  (models on {provider})", markup=False)
+    console.print(f"Tables: {printable(str(tables.folder))}  (models on {provider})", markup=False)
     status = 128 + caught[0] if caught else 3 if job.source.problems else 0
     return Outcome(status, about)
 
@@ -174,7 +208,8 @@ def run_session(
         if caught:
             ended = signal.Signals(caught[0]).name
         about |= summary.closing(pipeline, ended, error) | (aside.summary() if aside else {})
-        write_summary(folder, about)
+        with suppress(StreamerError) if error else nullcontext():  # that one matters more
+            write_summary(folder, about)
 
 
 @contextmanager

@@ -72,6 +72,8 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
             track.affect,
         )
 
+    why = trouble(pipeline)
+    saved = len(analysis.recent) - pipeline.tables.unsaved
     face = analysis.tracks.get("face") or analysis.tracks["voice"]
     return View(
         title=printable(title),
@@ -86,7 +88,18 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         face=modality("face", "no face, or more than one"),
         voice=modality("voice", "nobody speaks"),
         agreement=analysis.agreement,
-        rows=list(analysis.recent),
+        rows=list(analysis.recent)[: max(saved, 0)],
         fused=modality("fused", "no face, nobody speaks"),
         figures=figures,
+        trouble=why and printable(why),
     )
+
+
+def trouble(pipeline: Pipeline) -> str | None:
+    """Why closed intervals are not shown yet."""
+    writer = pipeline.tables.writer
+    if writer.trouble is None:
+        return None
+    lost = f", {writer.lost} more are lost" if writer.lost else ""
+    rows = f"{writer.waiting()} rows wait in memory{lost}"
+    return f"can't write to {pipeline.tables.folder}: {writer.trouble}: {rows}"

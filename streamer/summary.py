@@ -1,9 +1,13 @@
 """What is said of a session when it ends: session.json and the closing lines."""
 
+import hashlib
+import os
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from streamer import __version__
 from streamer.analysis import Track
@@ -11,7 +15,10 @@ from streamer.config import Config
 from streamer.dashboard import milliseconds
 from streamer.figures import now
 from streamer.pipeline import Models, Pipeline
-from streamer.types import EMOTIONS, UNKNOWN
+from streamer.types import EMOTIONS, UNKNOWN, StreamerError
+
+SAMPLE = 1 << 20
+"""Bytes at each end of a file that tell it from others."""
 
 
 def opening(
@@ -27,6 +34,8 @@ def opening(
             "name": info.name,
             "start_s": info.start,
             "duration_s": info.duration,
+            "has_video": info.has_video,
+            "has_audio": info.has_audio,
             **info.description,
         },
         "speed": speed,
@@ -45,6 +54,34 @@ def opening(
     }
 
 
+def replayed(
+    file: Path, start: float, duration: float | None, predictions: bool
+) -> dict[str, object]:
+    """What session.json keeps of a replay, to be able to go on with it. Raises StreamerError."""
+    return {
+        "start_s": start,
+        "duration_s": duration,
+        "predictions": predictions,
+        "fingerprint": fingerprint(file),
+    }
+
+
+def fingerprint(file: Path) -> str:
+    """Tells a recording from others: SHA-256 of its size, its first and last MiB. Raises
+    StreamerError.
+    """
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            digest = hashlib.sha256(str(size).encode())
+            for start in (0, max(size - SAMPLE, 0)):
+                stream.seek(start)
+                digest.update(stream.read(SAMPLE))
+    except OSError as error:
+        raise StreamerError(f"can't read {file}: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
 def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, object]:
     """What session.json is told at the end. Times in seconds; latencies in wall seconds."""
     analysis, agreement = pipeline.analysis, pipeline.analysis.agreement
@@ -55,6 +92,7 @@ def closing(pipeline: Pipeline, ended_by: str, error: str | None) -> dict[str, o
         "ended_by": ended_by,
         "error": error,
         "problems": pipeline.source.problems,
+        "disk": pipeline.tables.writer.notes(),
         "transitions": analysis.transitions.counts
         | ({"fused": analysis.fused_changes.counts.get("fused", 0)} if analysis.fused else {}),
         "frames": {
@@ -123,6 +161,8 @@ def report(pipeline: Pipeline) -> RenderableType:
     if both.share is not None:
         kappa = "not defined" if both.kappa is None else f"{both.kappa:.2f}"
         lines.add_row("", f"agree {both.share:.0%} of the time, kappa {kappa}")
+    for note in pipeline.tables.writer.notes():
+        lines.add_row("[bold yellow]disk[/]", Text(note))
     return lines
 
 

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from streamer.agreement import Transition
+from streamer.journal import Journal
 from streamer.pairing import Pair
 from streamer.predictions import columns, row
 from streamer.text import to_json
@@ -23,6 +25,7 @@ from streamer.types import (
     StreamerError,
     Vocabulary,
 )
+from streamer.writer import Store, Writer
 
 MODALITIES: tuple[Modality, ...] = ("face", "voice")
 _DETAILS = "native_label,valence,arousal"
@@ -79,8 +82,12 @@ class Table:
 class SessionTables:
     """The seven tables of a session in a new folder of its own, and those of ``predictions``.
 
-    vocabularies: the models' own labels, for the column native_label. Raises StreamerError if the
-    folder can't be made or written, or the session exists already.
+    Rows are on the disk after ``sync``; where that is not possible they wait in memory (``writer``
+    says which and why) and ``finish`` raises. Rows between two syncs are written together, or none.
+
+    vocabularies: the models' own labels, for the column native_label. journal: of a session to go
+    on with, whose tables are good: the rows that they have must come again, and are not written.
+    Raises StreamerError if the folder can't be made or written, or the session exists already.
     """
 
     def __init__(
@@ -88,20 +95,21 @@ class SessionTables:
         folder: Path,
         vocabularies: Mapping[Modality, Vocabulary] | None = None,
         predictions: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.folder = folder
         self._vocabularies = vocabularies or {}
-        self._tables: dict[str, Table] = {}
         self._predictions = predictions
-        headers = {name: header.split(",") for name, header in HEADERS.items()}
+        headers = {name: f"{header}\n" for name, header in HEADERS.items()}
         if predictions:
             for m in MODALITIES:
-                headers[f"{m}_predictions"] = columns(m, self._vocabularies.get(m))
+                headers[f"{m}_predictions"] = _line(columns(m, self._vocabularies.get(m)))
+        known = {n: _rows(folder, n, h) for n, h in headers.items()} if journal else {}
+        self._known = {name: rows for name, rows in known.items() if rows}
+        self._held: list[tuple[str, str]] = []
         try:
-            for name, header in headers.items():
-                self._tables[name] = Table(folder / f"{name}.csv", header)
+            self.writer = Writer(folder, Store(folder, headers, journal))
         except OSError as error:
-            self.close()
             raise _unwritable(folder, error) from None
 
     def __enter__(self) -> Self:
@@ -156,50 +164,95 @@ class SessionTables:
             self._append(f"{said.modality}_predictions", *values)
 
     def sync(self) -> None:
-        """Bring all rows to the disk."""
-        try:
-            for table in self._tables.values():
-                table.sync()
-        except OSError as error:
-            raise _unwritable(self.folder, error) from None
+        """Bring all rows to the disk, if it takes them soon."""
+        self.writer.sync()
+
+    def finish(self) -> None:
+        """Bring all rows to the disk at last. Raises StreamerError if some can't be."""
+        self.writer.finish()
+        if self.catching_up:
+            missing = sum(map(len, self._known.values()))
+            raise StreamerError(
+                f"{self.folder} has {missing} rows that did not come again: was data dropped, or "
+                "is this another machine?",
+                status=1,
+            )
 
     def close(self) -> None:
         """Close the files; may be called twice."""
-        for table in self._tables.values():
-            table.close()
+        self.writer.close()
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether rows that were there must still come again. Until then nothing is written."""
+        return bool(self._known)
+
+    @property
+    def unsaved(self) -> int:
+        """How many of the last pairs are not on the disk yet."""
+        return self.writer.waiting("modality_duration")
 
     def _append(self, table: str, *row: str) -> None:
-        try:
-            self._tables[table].append(*row)
-        except OSError as error:
-            raise _unwritable(self.folder, error) from None
+        line = _line(row)
+        if not self._known:
+            self.writer.add(table, line)
+        elif table not in self._known:
+            self._held.append((table, line))
+        elif self._known[table][0] == line:
+            self._known[table].popleft()
+            self._known = {name: rows for name, rows in self._known.items() if rows}
+            if not self._known:
+                for held in self._held:
+                    self.writer.add(*held)
+        else:
+            raise StreamerError(
+                f"{table}.csv of {self.folder} says {self._known[table][0].strip()[:60]!r} where "
+                f"now comes {line.strip()[:60]!r}: was data dropped, or is this another machine?",
+                status=1,
+            )
 
 
 class Markers:
-    """markers.csv of a session: it is there from the first marker on."""
+    """markers.csv of a session: it is there from the first marker on. What the disk does not take
+    waits, and is tried again with each ``save``.
+    """
 
     HEADER = ("time", "note")
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._table: Table | None = None
+        self._waiting: list[tuple[str, str]] = []
         self.count = 0
 
+    @property
+    def unsaved(self) -> int:
+        """How many are not on the disk."""
+        return len(self._waiting)
+
     def add(self, t: float, note: str) -> None:
-        """Write a marker at ``t`` s to the disk. Raises StreamerError if it can't be written."""
-        try:
-            if self._table is None:
-                self._table = Table(self._folder / "markers.csv", self.HEADER)
-            self._table.append(seconds(t), harmless(note))
-            self._table.sync()
-        except OSError as error:
-            raise _unwritable(self._folder, error) from None
+        """Set a marker at ``t`` s."""
         self.count += 1
+        self._waiting.append((seconds(t), harmless(note)))
+        self.save()
+
+    def save(self) -> None:
+        """Bring what waits to the disk, as far as it takes it."""
+        with suppress(OSError):
+            while self._waiting:
+                if self._table is None:
+                    self._table = Table(self._folder / "markers.csv", self.HEADER)
+                self._table.append(*self._waiting[0])
+                self._waiting.pop(0)
+            if self._table is not None:
+                self._table.sync()
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
-        if self._table is not None:
-            self._table.close()
+        """Save and close the file; may be called twice."""
+        self.save()
+        table, self._table = self._table, None
+        if table is not None:
+            table.close()
 
 
 def harmless(text: str) -> str:
@@ -307,6 +360,18 @@ def _details(vocabulary: Vocabulary | None, label: str, details: tuple[float, ..
         return ["", "", ""]
     affect = ["" if math.isnan(value) else share(value) for value in details[-2:]]
     return [harmless(vocabulary.native(label, details)), *affect]
+
+
+def _rows(folder: Path, table: str, header: str) -> deque[str]:
+    """The lines of a table that is there. Raises StreamerError."""
+    try:
+        text = (folder / f"{table}.csv").read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StreamerError(f"can't read {folder / table}.csv: {error}") from None
+    first, *lines = io.StringIO(text, newline="\n")
+    if first != header:
+        raise StreamerError(f"{folder / table}.csv has other columns: made by another version")
+    return deque(lines)
 
 
 def _line(row: Sequence[str]) -> str:

@@ -196,3 +196,16 @@ def test_the_first_marker_makes_the_table(tmp_path: Path) -> None:
 )
 def test_a_note_is_never_a_formula(note: str, written: str) -> None:
     assert harmless(note) == written
+
+
+def test_a_marker_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    markers = Markers(folder)  # that is not there yet
+    markers.add(1.5, "first")
+    markers.add(2.0, "second")
+    assert (markers.count, markers.unsaved) == (2, 2)
+    folder.mkdir()
+    markers.save()
+    assert markers.unsaved == 0
+    markers.close()
+    assert (folder / "markers.csv").read_text() == "time,note\n1.500,first\n2.000,second\n"

@@ -425,8 +425,8 @@ def test_an_error_anywhere_ends_everything_in_order(tmp_path: Path, part: str, l
     run = Run(tmp_path, source, *settings, live=live)
     breaks(run, part, error)
     synced: list[str] = []
-    sync = run.tables.sync
-    run.tables.sync = lambda: (synced.append(part), sync())[1]  # type: ignore[method-assign]
+    finish = run.tables.finish
+    run.tables.finish = lambda: (synced.append(part), finish())[1]  # type: ignore[method-assign]
     with pytest.raises(BoomError) as caught:
         run.go()
     assert caught.value is error
@@ -545,11 +545,12 @@ def test_rows_are_on_the_disk_before_the_display_shows_them(
     monkeypatch.setattr(module, "TICK_S", 0.0)
     run, order = Run(tmp_path, recording()), list[str]()
     run.tables.sync = lambda: order.append("sync")  # type: ignore[method-assign]
+    run.tables.finish = lambda: order.append("finish")  # type: ignore[method-assign]
     with run.tables:
         run.pipeline.run(lambda: order.append("tick"))
     assert order[:2] == ["sync", "tick"]
-    assert order[-1] == "sync"
-    assert order.count("sync") == order.count("tick") + 1
+    assert order[-1] == "finish"
+    assert order.count("sync") == order.count("tick")
 
 
 def test_the_inbox_is_bounded_for_a_slow_owner(tmp_path: Path) -> None:

@@ -45,12 +45,13 @@ def test_issued_columns_come_first() -> None:
         assert HEADERS[name].startswith(columns)
 
 
-def test_rows_are_in_the_file_at_once(tmp_path: Path) -> None:
+def test_rows_are_in_the_file_after_a_sync(tmp_path: Path) -> None:
     with SessionTables(tmp_path) as tables:
         tables.pair(Pair(FACE, Voice("Happy", 0.5, 0.25, 1.0)))
         tables.voice(Interval("voice", "Fear", 0.0, 2.0, 0.5, 0.75, 4, "end"))
         tables.fused(Interval("fused", "Sad", 0.0, 1.0, 0.5, 0.75, 9, "gap", details=(0.75, 0.25)))
         tables.transition(Transition(1.25, "voice", "Sad", "Fear", 0.0))
+        tables.sync()
         assert {name: lines(tmp_path, name)[1:] for name in HEADERS} == {
             "video_intervals": ["Sad,0.300,3.300,0.6667,1.0000,31,change,,,,"],
             "audio_intervals": ["Happy,0.300,3.300,0.5000,0.2500,1.0000,,,"],
@@ -139,37 +140,6 @@ def test_tables_of_an_earlier_session_are_not_touched(tmp_path: Path) -> None:
     with pytest.raises(StreamerError, match="File exists"):
         SessionTables(tmp_path)
     assert (tmp_path / "transitions.csv").read_text(encoding="utf-8") == "mine"
-
-
-class FullDisk:
-    """A file that takes some bytes, then no more."""
-
-    def __init__(self, file: object, room: int) -> None:
-        self._file, self._room = file, room
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)
-
-    def write(self, data: bytes) -> int:
-        if not self._room:
-            raise OSError(28, "No space left on device")
-        part, self._room = data[: self._room], max(self._room - len(data), 0)
-        return self._file.write(part)  # type: ignore[attr-defined, no-any-return]
-
-
-@pytest.mark.parametrize("room", [0, 5])
-def test_full_disk_leaves_no_half_row(tmp_path: Path, room: int) -> None:
-    with SessionTables(tmp_path) as tables:
-        tables.voice(FACE)
-        table = tables._tables["voice_intervals"]
-        table._file = FullDisk(table._file, room)  # type: ignore[assignment]
-        with pytest.raises(StreamerError, match="No space left") as caught:
-            tables.voice(FACE)
-        assert caught.value.status == 1
-    assert lines(tmp_path, "voice_intervals") == [
-        HEADERS["voice_intervals"],
-        "Sad,0.300,3.300,0.6667,1.0000,31,change,,,",
-    ]
 
 
 def test_session_is_named_by_its_start_and_its_file(tmp_path: Path) -> None:

@@ -1,0 +1,225 @@
+"""The journal of a session's tables, and the files that only grow: what a crash can't tear.
+
+`rows.journal` is there while a session runs, and after it died. Each line is what was written
+together: a checksum and JSON, [[table, row], …]. The tables are its projection: ``streamer.repair``
+makes them good from it. Its lock says that the session is being written.
+"""
+
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Self
+
+from streamer.types import StreamerError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+JOURNAL = "rows.journal"
+Row = tuple[str, str]
+"""A table's name, and one line of it with its newline."""
+_LOCKED_BYTE = 1 << 40
+"""Windows locks bytes, and keeps others from reading them: one where no row ever comes."""
+
+
+class AppendFile:
+    """A file that only grows, by what is appended between two syncs at a time.
+
+    What is not on the disk yet is kept: a sync that fails leaves no half row behind, and the next
+    one does it all again. A file that was deleted meanwhile is made again with all that it had.
+    header: of a new file; None: the file is there.
+    """
+
+    def __init__(self, path: Path, header: str | None = None) -> None:
+        self.path = path
+        self._file = path.open("r+b" if header is None else "x+b", buffering=0)
+        if header is not None:
+            _write(self._file, header.encode(), sync=False)  # the first row's sync is its too
+        self._length = self._file.seek(0, os.SEEK_END)
+        self._waiting = bytearray()
+        self.remade = False
+        """Whether the file had to be made again."""
+
+    @property
+    def length(self) -> int:
+        """Bytes that are on the disk."""
+        return self._length
+
+    def append(self, text: str) -> None:
+        """Take what the next sync is to write."""
+        self._waiting += text.encode()
+
+    def sync(self) -> None:
+        """Bring everything to the disk. Raises OSError; what was taken is kept then."""
+        if not self._is_there():
+            self._make_again()
+        if not self._waiting:
+            return
+        try:
+            self._file.seek(self._length)
+            _write(self._file, bytes(self._waiting))
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(self._length)  # rather no row than half a one
+            raise
+        self._length += len(self._waiting)
+        self._waiting = bytearray()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._file.close()
+
+    def _is_there(self) -> bool:
+        return os.fstat(self._file.fileno()).st_nlink > 0 and self.path.exists()
+
+    def _make_again(self) -> None:
+        """Write what the deleted file had, which lives as long as it is open, to a new one."""
+        self._file.seek(0)
+        content = self._file.read(self._length)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_name(f".{self.path.name}.part")
+        file = beside.open("w+b", buffering=0)
+        try:
+            _write(file, content)
+            beside.replace(self.path)
+        except OSError:
+            file.close()
+            raise
+        self._file.close()
+        self._file, self.remade = file, True
+
+
+class Journal(AppendFile):
+    """rows.journal of a session, locked for as long as it is open.
+
+    A lock ends with its process, however that ends: none is ever stale. Where the file system has
+    no locks there is none. Raises StreamerError if another process has it, OSError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / JOURNAL
+        while True:
+            with suppress(FileNotFoundError):  # its last owner removes it just now: make another
+                path.touch()
+                super().__init__(path)
+                self._lock()
+                if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
+                    return
+                self.close()
+
+    def begin(self, tables: Mapping[str, tuple[str, int]]) -> None:
+        """Start anew, for tables with a header line and so many bytes that are good already."""
+        self.clear()
+        self.append(_sealed({"journal": 1, "tables": tables}))
+        self.sync()
+        sync_folder(self.path.parent)
+
+    def clear(self) -> None:
+        """Forget everything, for the tables are good."""
+        self._file.truncate(0)
+        self._length, self._waiting = 0, bytearray()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take rows that belong together."""
+        self.append(_sealed(list(rows)))
+
+    def read(self) -> "Record | None":
+        """What it holds; None: nothing."""
+        self._file.seek(0)
+        return Record.of(self._file.read(self._length))
+
+    def remove(self) -> None:
+        """Delete it, for the tables are good, and let go of the lock; may be called twice."""
+        if self._file.closed:
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+            self.close()
+        except PermissionError:  # Windows deletes no open file
+            self.close()
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+    def _make_again(self) -> None:
+        super()._make_again()
+        self._lock()
+
+    def _lock(self) -> None:
+        number = self._file.fileno()
+        try:
+            if sys.platform == "win32":
+                self._file.seek(_LOCKED_BYTE)
+                msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            self.close()
+            raise StreamerError(
+                f"session {self.path.parent} is being written by another run"
+            ) from None
+        except OSError:
+            return  # some network drives can't lock
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a journal says: of each table its header line and how many bytes were good when the
+    journal began, and the rows since.
+    """
+
+    tables: dict[str, tuple[str, int]]
+    rows: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, data: bytes) -> Self | None:
+        """Read up to the first line that is torn: nothing after it was ever acknowledged."""
+        entries = _entries(data)
+        head = next(entries, None)
+        if not isinstance(head, dict):
+            return None
+        tables = {name: (header, size) for name, (header, size) in head["tables"].items()}
+        rows: dict[str, list[str]] = {name: [] for name in tables}
+        for entry in entries:
+            for name, line in entry:  # type: ignore[attr-defined]
+                rows[name].append(line)
+        return cls(tables, rows)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk, where that can be asked for."""
+    with suppress(OSError):  # Windows opens no folder, some network drives sync none
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _write(file: FileIO, data: bytes, sync: bool = True) -> None:
+    """Write all of it to the disk: a full one takes a part, and says why only when asked again."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+    if sync:
+        os.fsync(file.fileno())
+
+
+def _sealed(entry: object) -> str:
+    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _entries(data: bytes) -> Iterator[object]:
+    for line in data.splitlines(keepends=True):
+        seal, _, text = line.partition(b" ")
+        if not line.endswith(b"\n") or seal != b"%08x" % zlib.crc32(text[:-1]):
+            return
+        yield json.loads(text)

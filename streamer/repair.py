@@ -1,0 +1,251 @@
+"""`streamer repair`: makes the tables of a session good that did not end in order.
+
+With a journal the tables are what it says. Without one (older sessions) each keeps its whole rows,
+and those of the four paired tables that have their partners. No whole row is thrown away: a table
+that loses one is kept as NAME.csv.old. Done twice it changes nothing.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from streamer.agreement_file import pretty
+from streamer.figures import document
+from streamer.journal import Journal, Record, sync_folder
+from streamer.tables import HEADERS, MODALITIES, replace_file, seconds, write_summary
+from streamer.timeline import Timeline
+from streamer.types import EMOTIONS, Interval, Modality, StreamerError
+
+INTERVALS: dict[Modality, str] = {"face": "video_intervals", "voice": "voice_intervals"}
+NOTHING = {"", "Unknown"}
+"""What stands in a row where no emotion is known."""
+Values = dict[str, str]
+
+
+def repair(folder: Path) -> list[str]:
+    """Make a session good; a line for each thing that was done. Raises StreamerError if another
+    run writes the session, if it is none, or if it can't be written.
+    """
+    with repaired(folder) as (journal, done):
+        journal.remove()
+    return done
+
+
+@contextmanager
+def repaired(folder: Path) -> Iterator[tuple[Journal, list[str]]]:
+    """The session made good, its journal empty and locked; and a line for each thing done."""
+    if not (folder / "session.json").is_file() and not (folder / "video_intervals.csv").is_file():
+        raise StreamerError(f"{folder} is no session: name a folder with session.json in it")
+    try:
+        journal = Journal(folder)
+        try:
+            record = journal.read()
+            done = _from_journal(folder, record) if record else _from_tables(folder)
+            done += _conclude(folder)
+            sync_folder(folder)
+            journal.clear()
+            yield journal, done
+        finally:
+            # What could not be repaired needs it again.
+            journal.close() if journal.length else journal.remove()
+    except OSError as error:
+        raise StreamerError(f"can't repair {folder}: {error.strerror or error}", status=1) from None
+
+
+def _from_journal(folder: Path, record: Record) -> list[str]:
+    done = []
+    for name, (header, size) in record.tables.items():
+        path = folder / f"{name}.csv"
+        data = path.read_bytes() if path.exists() else b""
+        before = header.encode() if size == len(header.encode()) else data[:size]
+        if len(before) < size:
+            raise StreamerError(f"{path.name} of {folder} lacks rows that nothing else has", 1)
+        wanted = before + "".join(record.rows[name]).encode()
+        if data != wanted:
+            kept = _common(data, wanted)
+            back = wanted[kept:].count(b"\n")
+            done.append(f"{path.name}: {_count(back)} put back{_cut(folder, path, data[kept:])}")
+            replace_file(folder, path.name, wanted.decode())
+    return done
+
+
+def _common(data: bytes, wanted: bytes) -> int:
+    """How many bytes of whole lines two tables have in common at their beginning."""
+    same = next((k for k, (a, b) in enumerate(zip(data, wanted, strict=False)) if a != b), None)
+    end = min(len(data), len(wanted)) if same is None else same
+    return data.rfind(b"\n", 0, end) + 1
+
+
+def _cut(folder: Path, path: Path, rest: bytes) -> str:
+    """Say what is cut off; keep the file if there are whole rows in it."""
+    if rows := rest.count(b"\n"):
+        return f", {_count(rows)} taken out (kept in {_keep(folder, path)})"
+    return f", {len(rest)} bytes of a torn row cut" if rest else ""
+
+
+def _keep(folder: Path, path: Path) -> str:
+    names = (f"{path.name}.old{n or ''}" for n in range(1000))
+    name = next(name for name in names if not (folder / name).exists())
+    (folder / name).write_bytes(path.read_bytes())
+    return name
+
+
+def _count(rows: int) -> str:
+    return f"{rows} row{'s' * (rows != 1)}"
+
+
+# Without a journal
+
+
+def _from_tables(folder: Path) -> list[str]:
+    done = []
+    headers = dict.fromkeys(p.stem for p in sorted(folder.glob("*.csv"))) | HEADERS
+    tables: dict[str, tuple[list[str], list[str]]] = {}
+    for name, header in headers.items():
+        path = folder / f"{name}.csv"
+        data = path.read_bytes() if path.exists() else b""
+        first, lines, torn = _whole(data)
+        if not first and header:
+            first = header.split(",")
+            replace_file(folder, path.name, f"{header}\n")
+            done.append(f"{path.name}: made again, with its header")
+        elif torn:
+            text = "".join([_line(first), *lines]) if first else ""
+            told = f"{torn} bytes of torn rows cut"
+            replace_file(folder, path.name, text)
+            done.append(f"{path.name}: {told}")
+        tables[name] = first, lines
+    return done + _pairs(folder, tables)
+
+
+def _whole(data: bytes) -> tuple[list[str], list[str], int]:
+    """The header's columns and the whole lines of a table; how many bytes are neither."""
+    first: list[str] = []
+    lines, torn = [], 0
+    for raw in data.split(b"\n")[:-1]:
+        text = raw.decode("utf-8", "replace")
+        row = next(csv.reader([text.removesuffix("\r")]), [])
+        if "\0" in text or "\ufffd" in text or (first and len(row) != len(first)):
+            torn += len(raw) + 1
+        elif not first:
+            first = row
+        else:
+            lines.append(f"{text}\n")
+    return first, lines, torn + len(data) - data.rfind(b"\n") - 1
+
+
+def _pairs(folder: Path, tables: dict[str, tuple[list[str], list[str]]]) -> list[str]:
+    """Make the four paired tables agree: the rows of face and voice that both are there, then what
+    follows from them.
+    """
+    video, audio = _values(tables["video_intervals"]), _values(tables["audio_intervals"])
+    duration = tables["modality_duration"][1]
+    has_sound = bool(audio) or (not duration and _has_sound(folder))
+    keys = {_key(row) for row in video}
+    if has_sound:
+        keys &= {_key(row) for row in audio}
+    done = []
+    for name, rows in (("video_intervals", video), ("audio_intervals", audio)):
+        kept = [k for k, row in enumerate(rows) if _key(row) in keys]
+        done += _set(folder, name, tables[name], [tables[name][1][k] for k in kept])
+    faces = [row for row in video if _key(row) in keys]
+    voices = [row for row in audio if _key(row) in keys] or [{} for _ in faces]
+    derived: dict[str, list[Values]] = {"modality_duration": [], "modality_mismatch": []}
+    for face, voice in zip(faces, voices, strict=False):
+        said = voice.get("emotion", "")
+        length = seconds(float(face["end"]) - float(face["start"]))
+        values = face | {"duration": length, "video_emotion": face["emotion"]}
+        values |= {"audio_emotion": said, "video_probability": face["probability"]}
+        values["audio_probability"] = voice.get("probability", "")
+        derived["modality_duration"].append(values)
+        if not NOTHING & {said, face["emotion"]} and said != face["emotion"]:
+            derived["modality_mismatch"].append(values)
+    for name, all_values in derived.items():
+        columns = tables[name][0]
+        lines = [_line([v.get(column, "") for column in columns]) for v in all_values]
+        done += _set(folder, name, tables[name], lines)
+    return done
+
+
+def _set(
+    folder: Path, name: str, table: tuple[list[str], list[str]], lines: list[str]
+) -> list[str]:
+    """Give a table these rows, if it has others."""
+    columns, had = table
+    if had == lines:
+        return []
+    out, back = len([x for x in had if x not in lines]), len([x for x in lines if x not in had])
+    path, told = folder / f"{name}.csv", []
+    if out:
+        told.append(f"{_count(out)} without a partner taken out (kept in {_keep(folder, path)})")
+    if back or not out:
+        told.append(f"{_count(back)} put back from the intervals")
+    replace_file(folder, path.name, "".join([_line(columns), *lines]))
+    return [f"{path.name}: {', '.join(told)}"]
+
+
+def _values(table: tuple[list[str], list[str]]) -> list[Values]:
+    return list(csv.DictReader(table[1], table[0]))
+
+
+def _key(row: Values) -> tuple[str, ...]:
+    return row["start"], row["end"], row.get("face_id", "")
+
+
+def _line(row: list[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue()
+
+
+# What else a session has
+
+
+def session_of(folder: Path) -> dict[str, Any]:
+    """What session.json says; nothing where it can't be read."""
+    try:
+        said = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _has_sound(folder: Path) -> bool:
+    source = session_of(folder).get("source", {})
+    return bool(source.get("has_audio", "audio" in source))
+
+
+def _conclude(folder: Path) -> list[str]:
+    """Have session.json and agreement.json say how the session ended."""
+    about = session_of(folder)
+    if about.get("state") != "running":
+        return []
+    done = ["session.json: it says now that the session was interrupted"]
+    source = about.get("source", {})
+    if "has_video" in source:
+        there: dict[Modality, bool] = {"face": source["has_video"], "voice": source["has_audio"]}
+        tolerance = about["config"]["agreement"]["tolerance_s"]
+        timeline = Timeline([m for m in MODALITIES if there[m]], source["start_s"], tolerance)
+        for modality in MODALITIES:
+            if there[modality]:
+                _play(folder, modality, timeline)
+        replace_file(folder, "agreement.json", pretty(document(timeline)) + "\n")
+        done.append("agreement.json: made of the tables")
+    write_summary(folder, about | {"state": "interrupted", "ended_by": "interrupted"})
+    return done
+
+
+def _play(folder: Path, modality: Modality, timeline: Timeline) -> None:
+    path, last = folder / f"{INTERVALS[modality]}.csv", 0.0
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            start, last = float(row["start"]), float(row["end"])
+            if row["emotion"] in EMOTIONS:
+                closed: Any = row["closed_by"]
+                interval = Interval(modality, row["emotion"], start, last, 1, 1, 1, closed)
+                timeline.update(modality, [interval], last)
+    timeline.finish(modality, last)

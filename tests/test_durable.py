@@ -1,0 +1,424 @@
+"""Disks that are full, slow or gone, folders that vanish, sessions that died: no row is lost."""
+
+import json
+import os
+import resource
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import FileIO, StringIO
+from pathlib import Path
+
+import pytest
+import scripted
+from rich.console import Console
+from scripted import ScriptedReader, ScriptedSource, at_rate, contents, sound
+from typer.testing import CliRunner
+
+from streamer import journal as files
+from streamer import pipeline as wiring
+from streamer import writer
+from streamer.cli import app
+from streamer.dashboard import render
+from streamer.journal import JOURNAL, Journal
+from streamer.pairing import Pair, Voice
+from streamer.repair import repair, repaired
+from streamer.resources import demo_clip
+from streamer.screen import view
+from streamer.tables import HEADERS, SessionTables, write_summary
+from streamer.types import Interval, StreamerError
+
+FACE = Interval("face", "Sad", 1.0, 2.0, 0.5, 0.5, 10, "change")
+PAIR = Pair(FACE, Voice("Happy", 0.5, 0.25, 1.0))
+LENGTH = 12.0
+
+
+@contextmanager
+def full(size: int) -> Iterator[None]:
+    """No file may grow over so many bytes: the system itself refuses the write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def count(folder: Path, table: str = "video_intervals") -> int:
+    """The rows of a table, which must be whole."""
+    text = (folder / f"{table}.csv").read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    return text.count("\n") - 1
+
+
+def test_a_full_disk_keeps_rows_waiting_until_there_is_room(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        size = (tmp_path / JOURNAL).stat().st_size
+        for _ in range(20):
+            tables.pair(PAIR)
+        with full(size + 100):
+            tables.sync()
+            tables.pair(PAIR)
+            tables.sync()
+        assert tables.writer.trouble == "File too large"
+        assert (count(tmp_path), tables.unsaved, tables.writer.waiting()) == (1, 21, 84)
+        tables.finish()
+        assert (count(tmp_path), tables.unsaved, tables.writer.trouble) == (22, 0, None)
+        (note,) = tables.writer.notes()
+        assert note.startswith("File too large, for ")
+    assert not (tmp_path / JOURNAL).exists()
+
+
+def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        for _ in range(20):
+            tables.pair(PAIR)
+        with full((tmp_path / JOURNAL).stat().st_size + 5):
+            with pytest.raises(StreamerError, match="too large: 80 rows are missing") as caught:
+                tables.finish()
+            tables.close()
+    assert caught.value.status == 1
+    assert {count(tmp_path, name) for name in HEADERS} == {0, 1}
+
+
+@contextmanager
+def held(tables: SessionTables, name: str) -> Iterator[None]:
+    """A table that can't be written, as if another program had it."""
+    table = tables.writer._store._tables[name]
+    own, number = table._file, os.open(table.path, os.O_RDONLY)
+    with FileIO(number, "r+") as useless:
+        table._file = useless
+        yield
+        table._file = own
+        if useless.closed:  # with the tables
+            own.close()
+
+
+def test_a_table_that_another_program_holds_is_caught_up(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables:
+        with held(tables, "audio_intervals"):
+            tables.pair(PAIR)
+            tables.sync()
+            assert tables.writer.trouble == "Bad file descriptor"
+            assert (count(tmp_path), count(tmp_path, "audio_intervals")) == (1, 0)
+            assert tables.unsaved == 1
+        tables.sync()
+        assert tables.unsaved == 0
+    assert count(tmp_path, "audio_intervals") == 1
+
+
+def test_a_table_held_to_the_end_is_made_good_by_repair(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables, held(tables, "audio_intervals"):
+        tables.pair(PAIR)
+        with pytest.raises(StreamerError, match="streamer repair"):
+            tables.finish()
+        tables.close()
+    assert repair(tmp_path) == ["audio_intervals.csv: 1 row put back"]
+    assert count(tmp_path, "audio_intervals") == 1
+    assert repair(tmp_path) == []
+
+
+# Whole runs
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> ScriptedSource:
+    monkeypatch.setattr(wiring, "FaceReader", lambda *_: ScriptedReader())
+    monkeypatch.setattr(wiring, "TICK_S", 0.0)
+    face = [(t / 1.0, t + 1.0, ("Sad", "Happy")[t % 2]) for t in range(12)]
+    frames, pcm = at_rate(25, LENGTH, face), sound(LENGTH, [(0, 7, "Sad"), (7, 12, "Fear")])
+    return ScriptedSource(frames, pcm, end=LENGTH)
+
+
+def run(folder: Path, source: ScriptedSource, tick: Callable[[], None] = lambda: None) -> list[str]:
+    """Run to the end; what is said of the disk."""
+    pipeline, tables = scripted.pipeline(folder, source, scripted.config("segmenter.policy=argmax"))
+    with tables:
+        pipeline.run(tick)
+        return tables.writer.notes()
+
+
+def test_a_folder_deleted_during_the_run_is_made_again(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    assert run(tmp_path / "whole", source) == []
+    folder = tmp_path / "deleted"
+    source.hooks = {8.0: lambda: shutil.rmtree(folder)}
+    (note,) = run(folder, source)
+    assert "deleted" in note
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert not (folder / JOURNAL).exists()
+
+
+def test_a_disk_that_hangs_holds_up_nothing(
+    tmp_path: Path, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "whole", source)
+    gate, write = threading.Event(), files._write
+    folder = tmp_path / "stalled"
+    pipeline, tables = scripted.pipeline(folder, source, scripted.config("segmenter.policy=argmax"))
+
+    def hang(file: FileIO, data: bytes) -> None:
+        gate.wait()
+        write(file, data)
+
+    monkeypatch.setattr(files, "_write", hang)
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(writer, "STALL_S", 0.0)
+    shown, dashboards = list[int](), list[str]()
+
+    def tick() -> None:
+        if pipeline.analysis.agreement.rows > 3 and not gate.is_set():
+            seen = view(pipeline, "t", "max", "CPU", None)  # type: ignore[arg-type]
+            shown.append(len(seen.rows))
+            console = Console(width=120, height=40, file=StringIO())
+            console.print(render(seen, 120, 40))
+            dashboards.append(console.file.getvalue())  # type: ignore[attr-defined]
+            gate.set()
+
+    with tables:
+        pipeline.run(tick)
+    assert "the disk does not answer" in dashboards[0]
+    # Four intervals have closed, none of them is on the disk: none is shown as closed.
+    assert shown == [0]
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_memory_for_waiting_rows_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MOST_WAITING", 8)
+    with SessionTables(tmp_path) as tables:
+        with full((tmp_path / JOURNAL).stat().st_size):
+            for _ in range(5):
+                tables.pair(PAIR)
+                tables.sync()
+            assert (tables.writer.waiting(), tables.writer.lost) == (8, 12)
+        tables.sync()
+        tables.pair(PAIR)  # a table has no holes: what comes now is lost too
+        with pytest.raises(StreamerError, match="File too large: 16 rows are missing"):
+            tables.finish()
+    assert {count(tmp_path, n) for n in HEADERS if "modality" in n or "video" in n} == {2}
+
+
+def test_a_session_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+        with pytest.raises(StreamerError, match="is being written by another run"):
+            repair(tmp_path)
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+# Sessions that died
+
+
+def session(folder: Path, pairs: int = 3) -> dict[str, bytes]:
+    """A session without a journal, as older versions left them; its tables."""
+    folder.mkdir(exist_ok=True)
+    with SessionTables(folder) as tables:
+        for n in range(pairs):
+            face = Interval("face", "Sad", n, n + 1.0, 0.5, 0.5, 10, "change")
+            tables.pair(Pair(face, Voice(("Happy", "Sad")[n % 2], 0.5, 0.25, 1.0)))
+            tables.voice(Interval("voice", "Happy", n, n + 1.0, 0.5, 0.5, 2, "gap"))
+        tables.finish()
+    return {p.name: p.read_bytes() for p in folder.glob("*.csv")}
+
+
+@pytest.mark.parametrize("rest", ["Happy,3.0", "\0" * 99, "Happy,3.000,\xe9\n", "Sad,3.000\n"])
+def test_torn_rows_are_cut(tmp_path: Path, rest: str) -> None:
+    whole = session(tmp_path)
+    for name in whole:
+        with (tmp_path / name).open("a", encoding="latin-1") as file:
+            file.write(rest)
+    done = repair(tmp_path)
+    assert sorted(line.partition(":")[0] for line in done) == sorted(whole)
+    assert all(f"{len(rest)} bytes" in line for line in done)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == whole
+    assert repair(tmp_path) == []
+
+
+PARTNERS = {
+    "video_intervals.csv": "audio_intervals.csv",
+    "audio_intervals.csv": "video_intervals.csv",
+}
+
+
+@pytest.mark.parametrize(("lost", "partner"), PARTNERS.items())
+def test_rows_without_their_partner_are_set_aside(tmp_path: Path, lost: str, partner: str) -> None:
+    whole, shorter = session(tmp_path), session(tmp_path / "shorter", 2)
+    (tmp_path / lost).write_bytes(shorter[lost])
+    done = repair(tmp_path)
+    # The third pair is a mismatch.
+    names = {partner, "modality_duration.csv", "modality_mismatch.csv"}
+    assert {line.partition(":")[0] for line in done} == names
+    for name in {*names, lost}:
+        assert (tmp_path / name).read_bytes() == shorter[name]
+        assert name == lost or (tmp_path / f"{name}.old").read_bytes() == whole[name]
+    assert repair(tmp_path) == []
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_durations_and_mismatches_are_made_again(tmp_path: Path, sound: bool) -> None:
+    whole = session(tmp_path)
+    if not sound:
+        with (tmp_path / "audio_intervals.csv").open("w", encoding="utf-8") as file:
+            file.write(HEADERS["audio_intervals"] + "\n")
+    for name in ("modality_duration", "modality_mismatch"):
+        (tmp_path / f"{name}.csv").unlink()
+    write_summary(tmp_path, {"source": {"audio": "aac"} if sound else {}})
+    assert "modality_duration.csv: made again, with its header" in repair(tmp_path)
+    if sound:
+        assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
+    else:
+        text = (tmp_path / "modality_duration.csv").read_text(encoding="utf-8")
+        assert text.splitlines()[1:] == [f"1.000,{n}.000,{n + 1}.000,Sad," for n in range(3)]
+        assert count(tmp_path, "modality_mismatch") == 0
+
+
+@pytest.mark.parametrize("tail", [b"", b"12345678 [[", b"\0" * 4096, b"00000000 []\n"])
+def test_the_journal_makes_any_table_good(tmp_path: Path, tail: bytes) -> None:
+    tables = SessionTables(tmp_path)
+    for _ in range(3):
+        tables.pair(PAIR)
+        tables.sync()
+    whole = {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")}
+    record = (tmp_path / JOURNAL).read_bytes()
+    tables.close()
+    write_summary(tmp_path, {"state": "running"})
+    (tmp_path / JOURNAL).write_bytes(record + tail)
+    (tmp_path / "video_intervals.csv").write_bytes(whole["video_intervals.csv"][:-60])
+    (tmp_path / "audio_intervals.csv").unlink()
+    (tmp_path / "modality_duration.csv").write_bytes(b"mine,\n" * 3)
+    assert repair(tmp_path) == [
+        "video_intervals.csv: 2 rows put back, 28 bytes of a torn row cut",
+        "audio_intervals.csv: 4 rows put back",
+        "modality_duration.csv: 4 rows put back, 3 rows taken out "
+        "(kept in modality_duration.csv.old)",
+        "session.json: it says now that the session was interrupted",
+    ]
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
+    assert repair(tmp_path) == []
+
+
+def test_a_folder_that_is_no_session_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(StreamerError, match="is no session"):
+        repair(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_whose_folder_vanished_is_locked_again(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    session(folder)
+    with repaired(folder) as (journal, _):
+        shutil.rmtree(folder)
+        journal.sync()
+        with pytest.raises(StreamerError, match="another run"):
+            Journal(folder)
+        journal.remove()
+
+
+# Going on
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A replay of the demo's first twelve seconds."""
+    return replay(tmp_path_factory.mktemp("whole"), "12")
+
+
+def replay(out: Path, duration: str) -> Path:
+    command = ["replay", str(demo_clip()), "--speed", "max", "--duration", duration]
+    options = ["--out", str(out), "--session", "s", "--save-predictions"]
+    options += ["--set", "segmenter.policy=argmax"]
+    result = CliRunner().invoke(app, [*command, *options])
+    assert result.exit_code == 0, result.output
+    return out / "s"
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    names = [*(p.name for p in folder.glob("*.csv")), "agreement.json"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def resume(folder: Path, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["resume", str(folder), *options])
+    if isinstance(result.exception, StreamerError):
+        return result.exception.status, str(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def change(folder: Path, **entries: object) -> None:
+    about = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    write_summary(folder, about | entries)
+
+
+@pytest.fixture
+def died(whole: Path, tmp_path: Path) -> Path:
+    """The session as if it had been killed half-way."""
+    folder = tmp_path / "died"
+    shutil.copytree(whole, folder)
+    for path in folder.glob("*.csv"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: 1 + len(lines) // 2]) + b"Sad,1")
+    change(folder, state="running")
+    return folder
+
+
+def test_a_killed_replay_goes_on_to_the_same_bytes(whole: Path, died: Path) -> None:
+    status, output = resume(died)
+    assert status == 0, output
+    assert "bytes of torn rows cut" in output
+    assert bytes_of(died) == bytes_of(whole)
+    assert resume(died)[1].endswith("is complete: nothing is left to do\n")
+
+
+def test_a_stopped_replay_goes_on_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    folder = replay(tmp_path, "10")  # Ctrl-C at 10 s makes the same rows, but for this word
+    for path in folder.glob("*.csv"):
+        header, rows = path.read_text(encoding="utf-8").split("\n", 1)
+        path.write_text(header + "\n" + rows.replace(",end,", ",stopped,"))
+    about = json.loads((whole / "session.json").read_text(encoding="utf-8"))
+    change(folder, ended_by="SIGINT", replay=about["replay"])
+    assert resume(folder)[0] == 0
+    assert bytes_of(folder) == bytes_of(whole)
+
+
+def test_rows_that_do_not_come_again_stop_it_and_nothing_changes(died: Path) -> None:
+    path = died / "face_predictions.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], *lines[4:]]))  # a picture was dropped
+    repair(died)
+    before = bytes_of(died), (died / "session.json").read_bytes()
+    status, message = resume(died)
+    assert (status, "was data dropped" in message) == (1, True), message
+    assert (bytes_of(died), (died / "session.json").read_bytes()) == before
+
+
+REFUSALS: dict[str, tuple[dict[str, object], str]] = {
+    "live": ({"replay": None}, "is no replay that can go on"),
+    "moved": ({"source": {"name": "elsewhere.mp4"}}, "name the recording with --file"),
+    "models": ({"models": []}, "other models"),
+    "damaged": ({"config": {"face": 1}}, "is damaged"),
+}
+
+
+@pytest.mark.parametrize(("entries", "words"), REFUSALS.values(), ids=list(REFUSALS))
+def test_what_can_not_go_on_is_refused(died: Path, entries: dict[str, object], words: str) -> None:
+    change(died, state="interrupted", **entries)
+    status, message = resume(died)
+    assert (status, words in message) == (2, True), message
+    assert not (died / JOURNAL).exists()
+
+
+def test_another_recording_is_refused(died: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(demo_clip().read_bytes() + b"more")
+    assert "is not the file that" in resume(died, "--file", str(other))[1]
