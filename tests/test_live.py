@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from live import Sinks, mjpeg
 from room import Mic, Room
-from scripted import ScriptedReader, config, picture, pipeline
+from scripted import ScriptedReader, config, hear_emotion, models, picture, pipeline
 from test_dashboard import drawn, view
 from typer.testing import CliRunner
 
@@ -499,3 +499,79 @@ def test_an_overloaded_session_slows_down_says_so_and_recovers(
     assert max(calm) < 0.1
     assert len(calm) == pytest.approx(300, abs=5)  # all ten a second again
     assert made.frames.dropped > 100
+
+
+class Talkative:
+    """A microphone and a voice model in one virtual time, in the worker's thread."""
+
+    def __init__(self, seconds: int, cost: Callable[[float], float]) -> None:
+        self.now = 0.0
+        self._left = list(range(10 * seconds))[::-1]
+        self._cost = cost
+        self.looks: list[tuple[float, float]] = []
+        """(a window's end, how late its prediction was), s."""
+        self.shown: list[str] = []
+        self._done = threading.Event()
+
+    def script(self, _frames: FrameSink, _audio: AudioSink) -> None:
+        assert self._done.wait(WAIT_S)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def attach(self, made: Pipeline, view: Callable[[], str]) -> None:
+        ring, wait, predict = made.audio, made.audio.wait, made.speech._predict
+        tenth = np.full(SAMPLE_RATE // 10, 0.4, np.float32)
+
+        def arrive(wanted: Callable[[int], bool]) -> None:
+            while self._left and wanted(self._left[-1] + 1):
+                k = self._left.pop()
+                ring.write(AudioChunk(k * len(tenth), tenth))
+                self.now = max(self.now, (k + 1) / 10)
+            if not self._left:
+                ring.close()
+                self._done.set()
+
+        def waiting(sample: int, interrupted: Callable[[], bool]) -> bool:
+            arrive(lambda _: ring.end < sample)
+            return wait(sample, interrupted)
+
+        def look(centre: int) -> None:
+            end = min(centre + 3 * SAMPLE_RATE // 2, ring.end) / SAMPLE_RATE
+            predict(centre)
+            arrive(lambda k: k / 10 <= self.now)
+            self.looks.append((end, self.now - end))
+            self.shown.append(view())
+
+        ring.wait = waiting  # type: ignore[method-assign]
+        made.speech._predict = look  # type: ignore[method-assign]
+
+    def hear(self, input_values: Any) -> Any:
+        self.now += self._cost(self.now)
+        return hear_emotion(input_values)
+
+
+def test_an_overloaded_voice_is_asked_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Talkative(120, lambda t: 1.2 if 10 <= t < 60 else 0.02)
+    monkeypatch.setattr(workers, "monotonic", load.monotonic)
+    clock, stop = LiveClock(), threading.Event()
+    monkeypatch.setattr(clock, "restart", lambda: None)
+    clock.origin = 0.0
+    source = LiveSource(clock, [Gadget("microphone", load.script, ends=True).part])
+    made, tables = pipeline(
+        tmp_path, source, clock=clock, stop=stop, loaded=models(voice=load.hear)
+    )
+    with tables, ExitStack() as stack:
+        desk = Desk(source, clock, stop, tmp_path, False, stack)
+        load.attach(made, lambda: desk.view(made).slowed)
+        made.run(lambda: None)
+    assert list(dict.fromkeys(load.shown)) == ["", "voice every 1 s", "voice every 2 s"]
+    assert load.shown[-1] == ""
+    assert max(late for _, late in load.looks) <= 1 + 0.5 + 2 * 1.2
+    settled = [late for t, late in load.looks if 25 < t < 60]
+    assert max(settled) <= 0.5 + 1.2 + 1.2
+    calm = [late for t, late in load.looks if 85 < t < 118]
+    assert max(calm) < 0.3
+    assert len(calm) == pytest.approx(66, abs=2)
