@@ -207,7 +207,9 @@ def run_session(
     finally:
         if caught:
             ended = signal.Signals(caught[0]).name
-        about |= summary.closing(pipeline, ended, error) | (aside.summary() if aside else {})
+        about |= summary.closing(pipeline, ended, error)
+        if aside is not None:
+            about |= aside.summary() | ({"ended_by": ended} if error else {})
         with suppress(StreamerError) if error else nullcontext():  # that one matters more
             write_summary(folder, about)
 
