@@ -10,6 +10,7 @@ from rich.table import Table
 from streamer import __version__
 from streamer.evaluation.judge import Evaluation, number
 from streamer.evaluation.metrics import STEP_S, TOLERANCE_S, Hits, Tally
+from streamer.text import printable
 from streamer.types import EMOTIONS
 
 COLUMNS = {
@@ -77,8 +78,8 @@ def page(evaluation: Evaluation, title: str, pictures: dict[str, bytes]) -> str:
         if lane.key in session.tallies
     ]
     return _PAGE.substitute(
-        title=escape(title),
-        heading=escape(heading(evaluation)),
+        title=escape(printable(title)),
+        heading=escape(printable(heading(evaluation))),
         version=escape(__version__),
         main=_html(["", *COLUMNS], lanes),
         legend="".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in COLUMNS.items()),
@@ -116,7 +117,7 @@ def _html(columns: list[str], rows: list[list[str]]) -> str:
 
 def _picture(caption: str, png: bytes) -> str:
     data = base64.b64encode(png).decode("ascii")
-    text = escape(caption)
+    text = escape(printable(caption))
     image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
     return f"<figure><figcaption>{text}</figcaption>{image}</figure>"
 
