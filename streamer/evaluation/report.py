@@ -1,7 +1,7 @@
 """An evaluation for people: tables for the terminal, and one page that needs nothing else."""
 
 import base64
-from html import escape
+import html
 from string import Template
 
 from rich.console import RenderableType
@@ -78,11 +78,11 @@ def page(evaluation: Evaluation, title: str, pictures: dict[str, bytes]) -> str:
         if lane.key in session.tallies
     ]
     return _PAGE.substitute(
-        title=escape(printable(title)),
-        heading=escape(printable(heading(evaluation))),
-        version=escape(__version__),
+        title=_escape(title),
+        heading=_escape(heading(evaluation)),
+        version=_escape(__version__),
         main=_html(["", *COLUMNS], lanes),
-        legend="".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in COLUMNS.items()),
+        legend="".join(f"<dt>{_escape(k)}</dt><dd>{_escape(v)}</dd>" for k, v in COLUMNS.items()),
         each=_html(["", "emotion", "true", "said", "precision", "recall", "F1"], each),
         sessions=_html(["session", "", *COLUMNS], sessions),
         pictures="".join(_picture(caption, png) for caption, png in pictures.items()),
@@ -108,16 +108,16 @@ def _table(first: str, columns: list[str]) -> Table:
 
 
 def _html(columns: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+    head = "".join(f"<th>{_escape(c)}</th>" for c in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _picture(caption: str, png: bytes) -> str:
     data = base64.b64encode(png).decode("ascii")
-    text = escape(printable(caption))
+    text = _escape(caption)
     image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
     return f"<figure><figcaption>{text}</figcaption>{image}</figure>"
 
@@ -166,3 +166,7 @@ not what anybody felt.</footer>
 </body>
 </html>
 """)
+
+
+def _escape(text: str) -> str:
+    return html.escape(printable(text))
