@@ -255,7 +255,7 @@ def tell_once(loaded: Models, console: Console) -> None:
     seen = user_dir() / "notices"
     try:
         told = set(seen.read_text(encoding="utf-8").split())
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         told = set()
     fresh = [m for m in loaded.all() if m.manifest.licence.notice and m.manifest.sha256 not in told]
     for model in fresh:

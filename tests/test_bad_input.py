@@ -499,7 +499,7 @@ def test_model_file_is_altered(run: Run, own_models: Path) -> None:
 
 def test_model_file_is_no_model(run: Run, own_models: Path) -> None:
     (own_models / f"{FACE}.onnx").write_bytes(b"not ONNX")
-    change(own_models, sha256=hashlib.sha256(b"not ONNX").hexdigest(), bytes=8)
+    change(own_models, bytes=8, sha256=hashlib.sha256(b"not ONNX").hexdigest())
     assert_refused(run(*use(own_models)), f"{FACE}.onnx", "can't load")
 
 

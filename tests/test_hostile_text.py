@@ -19,9 +19,12 @@ from streamer import config as configuration
 from streamer.clock import LiveClock, today
 from streamer.config import LiveConfig
 from streamer.evaluation import sessions
+from streamer.evaluation.command import Asked, evaluate
+from streamer.pipeline import Models
 from streamer.predictions import PROBS
 from streamer.resegment import segment_file
 from streamer.resources import default_config
+from streamer.run import tell_once
 from streamer.sources.network import NetworkStream
 from streamer.tables import HEADERS, SessionTables, new_session
 from streamer.text import printable, to_json
@@ -240,6 +243,42 @@ def test_no_label_is_a_formula(tmp_path: Path, label: str) -> None:
     assert row["native_label"].startswith("'")
     assert row["native_label"].isprintable()
     assert set(row) == set(HEADERS["voice_intervals"].split(","))
+
+
+def test_an_evaluation_of_odd_names_is_whole(tmp_path: Path) -> None:
+    names = ["$\\frac{$", "\x1b[2J", "=cmd", "<script>x", os.fsdecode(b"\xff")]
+    for name in names:
+        folder = tmp_path / "sessions" / name
+        folder.mkdir(parents=True)
+        intervals = "emotion,start,end,probability\nHappy,0,3,0.9\n"
+        (folder / "video_intervals.csv").write_text(intervals)
+        (tmp_path / "truths").mkdir(exist_ok=True)
+        (tmp_path / "truths" / f"{name}.csv").write_text("start,end,face_emotion\n0,3,Happy\n")
+    page, out = io.StringIO(), tmp_path / "out"
+    asked = Asked(tmp_path / "truths", tmp_path / "sessions", out, None, [])
+    outcome = evaluate(asked, Console(file=page), Console(file=page))
+    assert outcome.status == 0
+    assert page.getvalue().replace("\n", "").isprintable()
+    assert len(list((out / "timelines").iterdir())) == len(names)
+    written = (out / "evaluation.html").read_text(encoding="utf-8")
+    assert "<script>" not in written
+    assert "\x1b" not in written
+    json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+
+
+def test_notices_that_are_no_text_are_shown_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "streamer").mkdir()
+    (tmp_path / "streamer" / "notices").write_bytes(b"\xff\xfe")
+    page = io.StringIO()
+    loaded = Models.load(CONFIG)
+    for _ in range(2):
+        tell_once(loaded, Console(file=page, width=500))
+    notices = [m for m in loaded.all() if m.manifest.licence.notice]
+    assert notices
+    assert page.getvalue().count("\n") == len(notices)
 
 
 def test_names_do_not_steer_the_terminal(tmp_path: Path) -> None:

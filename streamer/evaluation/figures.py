@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from streamer.evaluation.judge import Evaluation, Judged, number
 from streamer.evaluation.metrics import BINS, NONE, STEP_S, Span, Tally
 from streamer.evaluation.sessions import Lane
+from streamer.text import printable
 from streamer.types import EMOTIONS
 
 COLOURS = {
@@ -69,7 +70,7 @@ def timeline(evaluation: Evaluation, session: Judged) -> bytes:
     for at, ax in enumerate(axes):
         _lanes(ax, bars, at * length / rows, (at + 1) * length / rows)
     axes[-1].set_xlabel("seconds")
-    name = session.truth.name
+    name = printable(session.truth.name)
     figure.suptitle(name, x=0.01, ha="left", fontweight="bold", color=INK, parse_math=False)
     shown = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
     figure.legend(handles=shown, loc="outside lower center", ncols=len(shown), frameon=False)

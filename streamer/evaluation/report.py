@@ -1,7 +1,7 @@
 """An evaluation for people: tables for the terminal, and one page that needs nothing else."""
 
 import base64
-from html import escape
+import html
 from string import Template
 
 from rich.console import RenderableType
@@ -10,6 +10,7 @@ from rich.table import Table
 from streamer import __version__
 from streamer.evaluation.judge import Evaluation, number
 from streamer.evaluation.metrics import STEP_S, TOLERANCE_S, Hits, Tally
+from streamer.text import printable
 from streamer.types import EMOTIONS
 
 COLUMNS = {
@@ -89,12 +90,12 @@ def page(evaluation: Evaluation, title: str, pictures: dict[str, bytes]) -> str:
         if lane.key in session.tallies
     ]
     return _PAGE.substitute(
-        title=escape(title),
-        heading=escape(heading(evaluation)),
-        version=escape(__version__),
+        title=_escape(title),
+        heading=_escape(heading(evaluation)),
+        version=_escape(__version__),
         main=_html(["", *COLUMNS], lanes),
-        legend="".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in COLUMNS.items()),
-        together=escape(together(evaluation)),
+        legend="".join(f"<dt>{_escape(k)}</dt><dd>{_escape(v)}</dd>" for k, v in COLUMNS.items()),
+        together=_escape(together(evaluation)),
         each=_html(["", "emotion", "true", "said", "precision", "recall", "F1"], each),
         sessions=_html(["session", "", *COLUMNS], sessions),
         pictures="".join(_picture(caption, png) for caption, png in pictures.items()),
@@ -120,16 +121,16 @@ def _table(first: str, columns: list[str]) -> Table:
 
 
 def _html(columns: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+    head = "".join(f"<th>{_escape(c)}</th>" for c in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _picture(caption: str, png: bytes) -> str:
     data = base64.b64encode(png).decode("ascii")
-    text = escape(caption)
+    text = _escape(caption)
     image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
     return f"<figure><figcaption>{text}</figcaption>{image}</figure>"
 
@@ -179,3 +180,7 @@ not what anybody felt.</footer>
 </body>
 </html>
 """)
+
+
+def _escape(text: str) -> str:
+    return html.escape(printable(text))
