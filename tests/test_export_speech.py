@@ -247,7 +247,8 @@ def test_weights_outside_the_folder_are_refused(tmp_path: Path) -> None:
             if entry.key == "location":
                 entry.value = "../secret"
     onnx.save(model, str(path))
-    rewrite(out / "voice.json", parts=[part], sha256=sha256(path))
+    size = path.stat().st_size
+    rewrite(out / "voice.json", parts=[part], sha256=sha256(path), bytes=size)
     with pytest.raises(StreamerError, match=r"reads '\.\./secret', not in its manifest"):
         models.load("voice", "speech-emotion", config)
 

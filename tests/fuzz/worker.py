@@ -26,7 +26,7 @@ QUICK = scripted.config("speech.window_s=2.0", "speech.hop_s=0.5")
 class Glance:
     """Stands for FaceReader: the brightness says the emotion."""
 
-    def read(self, image: Image) -> tuple[int, Reading | None]:
+    def read(self, image: Image, _t: float) -> tuple[int, Reading | None]:
         assert image.ndim == 3
         level = int(image[::8, ::8].mean()) // 32
         return 1, Reading(scripted.one_hot(EMOTIONS[level])) if level < len(EMOTIONS) else None
