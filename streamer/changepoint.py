@@ -106,7 +106,7 @@ class ChangePointSegmenter:
         """The open interval, with the emotion that it shows by now."""
         if self._open is None:
             return None
-        total = self._open.total + sum((s.probs for s in self._young), np.zeros(len(EMOTIONS)))
+        total = self._open.total + self._ahead()
         return Running(EMOTIONS[int(np.argmax(total))], self._open.start)
 
     def push(self, prediction: Prediction) -> list[Interval]:
@@ -177,10 +177,18 @@ class ChangePointSegmenter:
                 self._open.weigh(sample.prediction, -min(beyond, most))
         return self._open.close(self._modality, end, closed_by)
 
+    def _ahead(self) -> NDArray[np.float64]:
+        """The sum of the probabilities in the look-ahead, (7,)."""
+        if not self._young:
+            return np.zeros(len(EMOTIONS))
+        return np.asarray(np.sum([s.probs for s in self._young], axis=0), np.float64)
+
     def _is_boundary(self) -> bool:
         assert self._open is not None
         first, newest = self._young[0].t, self._young[-1].t
         if not self._past or first - self._open.start < self._config.min_interval_s - 1e-6:
+            return False
+        if np.argmax(self._ahead()) == np.argmax(self._open.total):
             return False
         samples = [*self._past, *self._young]
         weights = np.array([s.weight for s in samples])
@@ -197,7 +205,4 @@ class ChangePointSegmenter:
         mean = sums[-1] / seconds[-1]
         scatter = max(1 - float(mean @ mean) - ratio[0] / seconds[-1], 0.0) + STEADY
         needed = self._config.evidence_s * (1 + self._young[0].window / LOOK_S)
-        if ratio[0] <= needed * scatter or ratio[0] < ratio.max():
-            return False
-        follows = np.sum([s.probs for s in self._young], axis=0)
-        return int(np.argmax(follows)) != int(np.argmax(self._open.total))
+        return bool(ratio[0] > needed * scatter and ratio[0] >= ratio.max())
