@@ -127,7 +127,7 @@ def repair(
 
     done = mend(session)
     for line in done:
-        typer.echo("".join(c if c.isprintable() else "?" for c in line))
+        typer.echo(printable(line))
     if not done:
         typer.echo("all tables are good")
 

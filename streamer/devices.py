@@ -11,10 +11,11 @@ from rich.text import Text
 from streamer.clock import LiveClock
 from streamer.config import LiveConfig
 from streamer.sources.camera import cameras, check
+from streamer.sources.live import Deaf
 from streamer.sources.microphone import Microphone
 from streamer.sources.portaudio import Device, PortAudio, System
 from streamer.text import printable
-from streamer.types import AudioChunk, DeviceState, StreamerError
+from streamer.types import DeviceState, StreamerError
 
 __all__ = ["check", "microphones", "show", "show_cameras", "show_level"]
 
@@ -107,7 +108,7 @@ def show_level(
         line = Text(f"{printable(state.name)}  {state.status}  ")
         return line.append_text(meter(state.level, max(console.width - len(line) - 12, 10)))
 
-    thread = Thread(target=microphone.run, args=(_Nowhere(), stop), name="streamer-microphone")
+    thread = Thread(target=microphone.run, args=(Deaf(), stop), name="streamer-microphone")
     thread.start()
     try:
         with Live(console=console, auto_refresh=False, get_renderable=picture) as live:
@@ -117,16 +118,3 @@ def show_level(
         stop.set()
         thread.join()
     return state
-
-
-class _Nowhere:
-    """An AudioSink that keeps nothing."""
-
-    def write(self, _chunk: AudioChunk) -> bool:
-        return True
-
-    def advance(self, _sample: int) -> bool:
-        return True
-
-    def close(self) -> None:
-        pass
