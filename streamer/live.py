@@ -185,9 +185,8 @@ class Desk:
         """What the dashboard shows of it."""
         paused = self._source.paused.is_set()
         waiting = max(pipeline.audio.end - pipeline.speech.heard, 0) / SAMPLE_RATE
-        bottom = liveview.keys(
-            self._keyboard.active, self._keys.editing, self._markers.count, paused
-        )
+        stored = self._markers.count - self._markers.unsaved
+        bottom = liveview.keys(self._keyboard.active, self._keys.editing, stored, paused)
         picture: RenderableType | None = None
         if self._preview and (image := pipeline.face.picture) is not None:
             picture = Preview(image, *PREVIEW)
