@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from voice_windows import judge, line
 
 from streamer import config as configuration
+from streamer.config import Config
 from streamer.evaluation.metrics import NONE, Span, Tally, total
 from streamer.evaluation.sessions import Truth, read_truth
 from streamer.types import EMOTIONS, NEUTRAL, Prediction
@@ -64,8 +65,12 @@ def one_sided(stream: Stream, emotion: int) -> Stream | None:
     if not main or len(others) < 2:
         return None
     order = [s for k, other in enumerate(others[:3]) for s in (*[main[k % len(main)]] * 2, other)]
+    return _joined(stream, [*order, main[0]])
+
+
+def _joined(stream: Stream, clips: list[Span]) -> Stream:
     said, found, t = [], [], 0.0
-    for clip in [*order, main[0]]:
+    for clip in clips:
         for p in stream.said:
             if clip.start <= p.time < clip.end:
                 by = t - clip.start
@@ -73,6 +78,21 @@ def one_sided(stream: Stream, emotion: int) -> Stream | None:
         found.append(Span(t, t + clip.end - clip.start, clip.label))
         t = found[-1].end
     return Stream(stream.name, said, Truth(stream.name, round(t * 100), {"voice_emotion": found}))
+
+
+def mostly(stream: Stream, emotion: int, each: int) -> Stream | None:
+    """Thirty clips of a session: of ``emotion``, but for each ``each``-th (0: none); None: it has
+    no such clip.
+    """
+    spans = [s for s in stream.truth.spans["voice_emotion"] if s.label != NONE]
+    main, others = ([s for s in spans if (s.label == emotion) is same] for same in (True, False))
+    if not main or not others:
+        return None
+    order = [
+        others[k // each % len(others)] if each and k % each == each - 1 else main[k % len(main)]
+        for k in range(30)
+    ]
+    return _joined(stream, order)
 
 
 def overlapping(said: list[Prediction], past_s: float, future_s: float) -> list[Prediction]:
@@ -202,6 +222,24 @@ def main() -> None:
     for group in ("triangle", "running"):
         print(f"| best {group} on the others | {line(held_out(found, now, group))} | | |")
     print(f"{len(sided)} one-sided sessions")
+    calm(streams, config)
+
+
+def calm(streams: list[Stream], config: Config) -> None:
+    """Print how the running prior fares where people are mostly of one mind."""
+    for title, emotions in (("neutral", [NEUTRAL]), ("another emotion", others())):
+        for each, share in ((3, "two thirds"), (10, "nine tenths"), (0, "all")):
+            found = [s for one in streams for e in emotions if (s := mostly(one, e, each))]
+            for strength in (0.0, 0.5, 1.0):
+                rule = partial(running_prior, tau_s=1e9, strength=strength)
+                tally = total(judge(rule(s.said), s.truth, config) for s in found)
+                rates = " of ".join(f"{rate:.1f}" for rate in tally.switches_per_min)
+                print(f"{share} {title}, strength {strength}: eder {tally.eder:.3f}, {rates}")
+
+
+def others() -> list[int]:
+    """All emotions but Neutral."""
+    return [e for e in range(len(EMOTIONS)) if e != NEUTRAL]
 
 
 def held_out(found: dict[str, list[Tally]], now: list[Tally], group: str) -> Tally:
