@@ -2,9 +2,9 @@
 
     python benchmarks/segmenters.py STREAMS_DIR SCORER.py
 
-STREAMS_DIR holds NAME.csv (the truth), NAME_face.csv and NAME_voice.csv (time and seven
-probabilities, empty where there is no face; the voice's windows last 3 s and end at their time).
-No model runs: this is for the segmenters alone.
+STREAMS_DIR holds NAME.csv (the truth), NAME_face.csv and NAME_voice.csv: what `streamer replay
+--save-predictions` writes, or time and seven probabilities, empty where there is no face (the
+voice's windows last 3 s and end at their time). No model runs: this is for the segmenters alone.
 """
 
 import argparse
@@ -41,15 +41,17 @@ def predictions(path: Path, modality: Modality) -> list[Prediction]:
     out = []
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
+            if row.get("closed_by"):
+                continue  # the end of the stream
             values = [row[e.lower()] for e in EMOTIONS]
-            silent = modality == "voice" and float(row["rms_db"]) < SILENT_DB
+            silent = float(row.get("rms_db", "inf")) < SILENT_DB
             probs = np.array(values, np.float32) if all(values) and not silent else None
-            end = float(row["time"])
-            if modality == "face":
-                out.append(Prediction(modality, end, end, end, probs))
-            else:
-                start = max(end - WINDOW_S, 0.0)
-                out.append(Prediction(modality, max(end - WINDOW_S / 2, 0.0), start, end, probs))
+            time = start = end = float(row["time"])
+            if "start" in row:
+                start, end = float(row["start"]), float(row["end"])
+            elif modality == "voice":
+                time, start = max(end - WINDOW_S / 2, 0.0), max(end - WINDOW_S, 0.0)
+            out.append(Prediction(modality, time, start, end, probs))
     return out
 
 
