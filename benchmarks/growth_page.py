@@ -51,11 +51,19 @@ class Cameras:
         return cls(count, live["cpu_s"] / seconds, *counts, *latencies, *ends)
 
     @property
+    def lossless(self) -> bool:
+        """Whether nothing was left out."""
+        return not (self.faces_dropped or self.windows_skipped)
+
+    @property
+    def fit(self) -> int:
+        """How many fit into FULL of the machine by their CPU time."""
+        return math.floor(FULL * cores() * self.count / self.cpu)
+
+    @property
     def more(self) -> int:
-        """How many more would fit into FULL of the machine by their CPU time."""
-        if self.faces_dropped or self.windows_skipped:
-            return 0
-        return max(math.floor(FULL * cores() * self.count / self.cpu) - self.count, 0)
+        """How many more would fit."""
+        return max(self.fit - self.count, 0) if self.lossless else 0
 
 
 @dataclass(slots=True)
@@ -96,8 +104,8 @@ Sheet = tuple[str, list[str], list[list[str]]]
 
 
 def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0))
+    """How many this process may use; where the system does not tell, how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> str:
@@ -110,9 +118,14 @@ def machine() -> str:
 
 def sheets(page: Page) -> list[Sheet]:
     """The tables."""
-    heads = ["cameras", "CPU of the machine", "core-seconds a camera and second", "faces dropped"]
-    heads += ["voice windows skipped", "face p50, p95 ms", "voice p50, p95 ms", "peak MB"]
-    heads += ["more would fit", "at full speed, together", "tables as alone"]
+    heads = ["cameras", "CPU of the machine", "CPU s a second, each", "faces dropped"]
+    heads += [
+        "windows skipped",
+        "face p50, p95 ms",
+        "voice p50, p95 ms",
+        "peak MB",
+        "more would fit",
+    ]
     rows = [
         [
             f"{n.count}",
@@ -123,12 +136,21 @@ def sheets(page: Page) -> list[Sheet]:
             *(f"{t[0] * 1000:.0f}, {t[1] * 1000:.0f}" for t in (n.face, n.voice)),
             f"{n.peak_mb:.0f}",
             f"{n.more}",
-            f"{n.times_real:.1f}×",
-            "same bytes" if n.same else "DIFFERENT",
         ]
         for n in page.cameras
     ]
-    made: list[Sheet] = [("Cameras at once in one process", heads, rows)]
+    free = [
+        [f"{n.count}", f"{n.times_real:.1f}×", "the same bytes" if n.same else "DIFFERENT"]
+        for n in page.cameras
+    ]
+    made: list[Sheet] = [
+        ("Cameras at once, at the speed of life", heads, rows),
+        (
+            "Lossless pipelines at once, as fast as they can",
+            ["pipelines", "together, × real time", "tables, against one alone"],
+            free,
+        ),
+    ]
     for title, head, costs in (
         ("Length of the recording", "length", page.lengths),
         ("Faces looked at a second", "`face.rate_hz`", page.rates),
@@ -145,15 +167,14 @@ def sheets(page: Page) -> list[Sheet]:
 
 def facts(page: Page) -> list[str]:
     """What the figures say, a line each."""
-    whole = [n for n in page.cameras if not (n.faces_dropped or n.windows_skipped)]
     said = []
-    if whole:
-        most = max(whole, key=lambda n: n.count)
-        fit = f"by their CPU time {most.count + most.more} fit into {FULL:.0%} of the machine"
+    if whole := [n for n in page.cameras if n.lossless]:
+        most, one = whole[-1], page.cameras[0]
+        each = (most.peak_mb - one.peak_mb) / max(most.count - one.count, 1)
         said.append(
             f"{most.count} cameras at once lost nothing and took {most.cpu / cores():.0%} of the "
-            f"machine; {fit}. Each further one takes "
-            f"{(most.peak_mb - page.cameras[0].peak_mb) / max(most.count - 1, 1):.0f} MB."
+            f"machine, each further one {each:.0f} MB. By the CPU time of {most.count}, {most.fit} "
+            f"fill {FULL:.0%} of it."
         )
     for what, costs in (
         ("length", page.lengths),
@@ -215,9 +236,11 @@ def draw(page: Page) -> Figure:
     counts = [n.count for n in page.cameras]
     used, late, memory = axes[0]
     used.plot(counts, [100 * n.cpu / cores() for n in page.cameras], "o-", color=FACE)
-    used.plot([0, counts[-1]], [0, 100 * counts[-1] * page.cameras[0].cpu / cores()], **_GUIDE)
+    alone = 100 * page.cameras[0].cpu / cores()
+    guide = {"color": FAINT, "linestyle": "--", "linewidth": 1, "label": "so many times one"}
+    used.plot([0, counts[-1]], [0, counts[-1] * alone], **guide)
     used.set(title="CPU, % of the machine", ylim=(0, 100))
-    used.annotate("so many times one", (counts[-1], 2), ha="right", color=FAINT, fontsize=8)
+    used.legend(frameon=False, fontsize=8)
     for name, colour in (("face", FACE), ("voice", VOICE)):
         times = [getattr(n, name) for n in page.cameras]
         late.plot(counts, [1000 * t[0] for t in times], "o-", color=colour, label=f"{name} p50")
@@ -231,7 +254,7 @@ def draw(page: Page) -> Figure:
     groups = (
         (page.lengths, "minutes of media"),
         (page.rates, "faces looked at a second"),
-        (page.sizes, "megapixels at 25 fps"),
+        (page.sizes, "lines of the picture, set by its pixels"),
     )
     highest = [max(cost.median[k] for costs, _ in groups for cost in costs) for k in (0, 1)]
     for column, (costs, label) in enumerate(groups):
@@ -241,14 +264,16 @@ def draw(page: Page) -> Figure:
             ax.set(xlabel=label, ylim=(0, 1.15 * highest[row - 1]))
             if column == 0:
                 ax.set_ylabel(title)
+    for ax in axes[1:, 2]:
+        heights = [cost.name.partition("×")[2] for cost in page.sizes]
+        ax.set_xticks([cost.at for cost in page.sizes], heights)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
+        ax.xaxis.label.set(size=9, color=INK)
+        ax.yaxis.label.set(size=9, color=INK)
         ax.title.set(size=10, color=INK)
     return figure
-
-
-_GUIDE = {"color": FAINT, "linestyle": "--", "linewidth": 1}
 
 
 def _line(ax: Axes, costs: list[Cost], which: int) -> None:
