@@ -35,7 +35,7 @@ class Plan:
     """What is measured."""
 
     cameras: tuple[int, ...] = (1, 2, 4, 8, 16)
-    camera_s: float = 30.0
+    camera_s: float = 24.0
     minutes: tuple[float, ...] = (1, 2, 5, 10)
     rates_hz: tuple[float, ...] = (2, 5, 10, 25)
     heights: tuple[int, ...] = tuple(HEIGHTS)

@@ -113,7 +113,9 @@ def machine() -> str:
     found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     name = found[1] if found else platform.machine()
     load = os.getloadavg()[0]
-    return f"{cores()} cores of {name}, Python {platform.python_version()}; load before: {load:.1f}"
+    busy = " (busy with other work: trust CPU seconds and memory alone)" if load > 1 else ""
+    told = f"{cores()} cores of {name}, Python {platform.python_version()}"
+    return f"{told}; load average before: {load:.1f}{busy}"
 
 
 def sheets(page: Page) -> list[Sheet]:
@@ -236,6 +238,9 @@ def draw(page: Page) -> Figure:
     counts = [n.count for n in page.cameras]
     used, late, memory = axes[0]
     used.plot(counts, [100 * n.cpu / cores() for n in page.cameras], "o-", color=FACE)
+    if lost := [n for n in page.cameras if not n.lossless]:
+        shares = [100 * n.cpu / cores() for n in lost]
+        used.plot([n.count for n in lost], shares, "o", color=FACE, mfc="white", label="lost data")
     alone = 100 * page.cameras[0].cpu / cores()
     guide = {"color": FAINT, "linestyle": "--", "linewidth": 1, "label": "so many times one"}
     used.plot([0, counts[-1]], [0, counts[-1] * alone], **guide)
@@ -245,7 +250,8 @@ def draw(page: Page) -> Figure:
         times = [getattr(n, name) for n in page.cameras]
         late.plot(counts, [1000 * t[0] for t in times], "o-", color=colour, label=f"{name} p50")
         late.plot(counts, [1000 * t[1] for t in times], "o:", color=colour, label=f"{name} p95")
-    late.set(title="latency of predictions, ms", ylim=(0, None))
+    late.set(title="latency of predictions, ms", yscale="log", ylim=(10, None))
+    late.yaxis.set_major_formatter("{x:,.0f}")
     late.legend(frameon=False, fontsize=8)
     memory.plot(counts, [n.peak_mb for n in page.cameras], "o-", color=FACE)
     memory.set(title="peak memory, MB", ylim=(0, None))
