@@ -11,6 +11,7 @@ from typing import Self
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -133,8 +134,8 @@ def sheets(page: Page) -> list[Sheet]:
             f"{n.count}",
             f"{n.cpu / cores():.0%}",
             f"{n.cpu / n.count:.3f}",
-            f"{n.faces_dropped} of {n.faces}",
-            f"{n.windows_skipped} of {n.windows}",
+            f"{n.faces_dropped}/{n.faces}",
+            f"{n.windows_skipped}/{n.windows}",
             *(f"{t[0] * 1000:.0f}, {t[1] * 1000:.0f}" for t in (n.face, n.voice)),
             f"{n.peak_mb:.0f}",
             f"{n.more}",
@@ -196,9 +197,11 @@ def show(page: Page, console: Console) -> None:
     """Print everything."""
     console.print(f"\n{page.about}", highlight=False)
     for title, heads, rows in sheets(page):
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table.padding, table.pad_edge = (0, 1, 0, 0), False  # fits 80 columns
         for head in heads:
-            table.add_column(head.strip("`"), justify="right")
+            widest = max(len(word) for word in head.split())
+            table.add_column(head.strip("`"), justify="right", min_width=widest)
         for row in rows:
             table.add_row(*row)
         console.print("", table)

@@ -45,7 +45,7 @@ def test_what_fits_goes_by_cpu_time_and_nothing_fits_where_data_is_lost() -> Non
 def test_the_tables_hold_medians_losses_and_differing_bytes(page: Page) -> None:
     text = markdown(page)
     assert "| 4 | " in text
-    assert "| 3 of 1200 |" in text
+    assert "| 3/1200 |" in text
     assert "| 47, 50 | 21, 34 | 220 |" in text
     assert "| 25 Hz | 0.120 | 0.100 to 0.300 | 200 |" in text
     assert text.count("DIFFERENT") == 1
