@@ -44,7 +44,9 @@ FOREVER = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of a session; ``dimensions``, for the voice's valence and arousal, if wanted."""
+    """The models of a session, which pipelines that run at once may share; ``dimensions``, for the
+    voice's valence and arousal, if wanted.
+    """
 
     detector: Model
     face: Model
