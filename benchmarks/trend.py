@@ -20,7 +20,8 @@ class Trend:
 
         What a process holds wanders: neighbours are alike, and a plain regression is far too sure
         of itself. So its standard error is that of Newey and West (Econometrica 55, 1987), which
-        takes residuals up to a fifth of the series apart for dependent.
+        takes residuals up to a fifth of the series apart for dependent, and its 95 % are that
+        estimate's own (Kiefer and Vogelsang, Econometric Theory 21, 2005), not 1.96.
         """
         x, y = np.asarray(times, float), np.asarray(values, float)
         if len(x) < 8:
@@ -32,7 +33,9 @@ class Trend:
         spread = score @ score + 2 * sum(
             (1 - k / (lags + 1)) * (score[k:] @ score[:-k]) for k in range(1, lags + 1)
         )
-        error = 1.96 * float(np.sqrt(max(spread, 0) * len(x) / (len(x) - 2)) / (x @ x))
+        share = lags / len(x)
+        critical = 1.96 + 2.9694 * share + 0.416 * share**2 - 0.5324 * share**3
+        error = critical * float(np.sqrt(max(spread, 0) * len(x) / (len(x) - 2)) / (x @ x))
         return cls(slope, slope - error, slope + error)
 
     def __str__(self) -> str:
