@@ -11,6 +11,7 @@ Linux only: it reads /proc.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -21,7 +22,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from trend import Trend
 
@@ -44,7 +45,33 @@ def status() -> Sample:
     about = dict(line.split(":", 1) for line in lines)
     rss, anonymous = (int(about[k].split()[0]) / 1024 for k in ("VmRSS", "RssAnon"))
     fds = len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 # its own; no Path for each
-    return {"rss": rss, "anonymous": anonymous, "threads": float(about["Threads"]), "fds": fds}
+    sample = {"rss": rss, "anonymous": anonymous, "threads": float(about["Threads"]), "fds": fds}
+    if (heap := in_use()) is not None:
+        sample["heap"] = heap
+    return sample
+
+
+class MallInfo(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_: ClassVar = [
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
+        *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks")),
+        ("keepcost", ctypes.c_size_t),
+    ]
+
+
+_mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+if _mallinfo is not None:
+    _mallinfo.restype = MallInfo
+
+
+def in_use() -> float | None:
+    """What malloc has given out, all threads together, MB; None: this is no glibc."""
+    if _mallinfo is None:
+        return None
+    told = _mallinfo()
+    return float(told.uordblks + told.hblkhd) / MB
 
 
 class Sampler:
@@ -145,7 +172,10 @@ def judge(taken: list[Sample], warm: float) -> list[str]:
         print(("" if right else "WRONG: ") + what)
         wrong.extend([] if right else [what])
 
-    for key, name in (("rss", "resident memory"), ("anonymous", "of it no file's")):
+    names = ("rss", "resident memory"), ("anonymous", "of it no file's"), ("heap", "given out")
+    for key, name in names:
+        if key not in steady[0]:
+            continue
         trend = Trend.of(hours, [s[key] for s in steady])
         sure = trend.high < MOST_MB_H
         said = "proved" if sure else "within it, but not proved" if trend.slope < 1 else "over it"
@@ -165,9 +195,10 @@ def judge(taken: list[Sample], warm: float) -> list[str]:
 
 def table(taken: list[Sample]) -> None:
     """Print a line a minute."""
-    columns = ("rss", "anonymous", "threads", "fds", "face", "voice")
-    print("| min | RSS, MB | of it no file's | threads | descriptors | face p95, ms | voice p95 |")
-    print("| --- " * 7 + "|")
+    columns = ("rss", "anonymous", "heap", "threads", "fds", "face", "voice")
+    head = "min", "RSS, MB", "of it no file's", "given out by malloc", "threads", "descriptors"
+    print(f"| {' | '.join(head)} | face p95, ms | voice p95 |")
+    print("| --- " * 8 + "|")
     for minute in range(1, int(taken[-1]["t"] // 60) + 1):
         at = min(taken, key=lambda s: abs(s["t"] - 60 * minute))
         print(f"| {minute} | " + " | ".join(f"{at.get(k, 0):.5g}" for k in columns) + " |")
@@ -201,6 +232,7 @@ def draw(path: Path, taken: list[Sample], traced: list[Sample], warm: float) -> 
         axes.grid(alpha=0.3)
 
     lines(rows[0], taken, "MB", ("rss", "resident"), ("anonymous", "of it no file's"))
+    lines(rows[0], taken, "MB", ("heap", "given out by malloc"))
     lines(rows[1], traced, "MB", ("traced", "live Python memory (second session, traced)"))
     lines(rows[2], taken, "number", ("threads", "threads"), ("fds", "file descriptors"))
     lines(rows[3], taken, "ms", ("face", "face, p95 of 5 s"), ("voice", "voice, p95 of 5 s"))

@@ -34,7 +34,7 @@ def display(
             before()
             if monotonic() - last >= PLAIN_S:
                 last = monotonic()
-                console.print(plain(now()), markup=False)
+                console.print(plain(now()), markup=False, soft_wrap=True)  # one line in a log
 
         yield line
         return
