@@ -1,10 +1,11 @@
 """What judges long runs and budgets: growth is found, and chance is not taken for it."""
 
+import csv
 import math
 
 import numpy as np
 import pytest
-from budgets import BUDGETS, Budget
+from budgets import BUDGETS, HISTORY, Budget, compare
 from numpy.typing import NDArray
 from soak_live import Sample, judge
 from trend import Trend
@@ -73,3 +74,23 @@ def test_worse_is_the_right_direction(budget: Budget) -> None:
     worse = 0.8 if budget.more else 1.25
     assert budget.worse(worse, 1.0) == pytest.approx(0.25)
     assert budget.worse(1.0, worse) < 0
+
+
+def test_what_costs_more_than_in_the_last_row_is_told() -> None:
+    here = {"python": "3.11", "processor": "A"}
+    old, last = ({b.name: str(v) for b in BUDGETS} | here for v in (1.0, 2.0))
+    same = {b.name: 2.0 for b in BUDGETS}
+    assert compare(same, here, []) == []
+    assert compare(same, here, [old, last]) == []
+    assert compare(same | {"peak_mb": 2.2}, here, [old, last]) == []
+    much = same | {"peak_mb": 2.4, "models_cost": 2.4, "models_share": 1.6}
+    assert compare(much, here, [old, last]) == ["models_share", "models_cost", "peak_mb"]
+    there = here | {"processor": "B"}
+    assert compare(much, there, [old, last]) == ["models_share", "peak_mb"]
+
+
+def test_the_history_has_every_figure() -> None:
+    with HISTORY.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(float(row[budget.name]) > 0 for row in rows for budget in BUDGETS)
