@@ -9,12 +9,15 @@ capture of the newest datum to its prediction, and from the end of an interval t
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -57,15 +60,14 @@ class Camera(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def main() -> None:
-    """Serve, play, run and print."""
+@contextmanager
+def speaker(place: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The camera's URL, and the environment in which the default microphone hears the clip."""
     sys.path.insert(0, str(ROOT / "tests"))
     from test_portaudio import PULSE, environment, pulseaudio
 
-    seconds = sys.argv[1] if len(sys.argv) > 1 else "60"
     Camera.shown = pictures()
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         stack.callback(server.shutdown)
@@ -75,10 +77,16 @@ def main() -> None:
         _write_sound(sound)
         player = f"while paplay {sound}; do :; done"
         playing = subprocess.Popen(["sh", "-c", player], env=env, start_new_session=True)
-        stack.callback(playing.kill)
-        url = f"http://127.0.0.1:{server.server_port}/"
+        stack.callback(lambda: os.killpg(playing.pid, signal.SIGKILL))
+        yield f"http://127.0.0.1:{server.server_port}/", env
+
+
+def main() -> None:
+    """Serve, play, run and print."""
+    seconds = sys.argv[1] if len(sys.argv) > 1 else "60"
+    with tempfile.TemporaryDirectory() as folder, speaker(Path(folder)) as (url, env):
         command = [sys.executable, "-m", "streamer", "live", "--yes", "--camera", url]
-        command += ["--mic", "default", "--duration", seconds, "--out", str(place / "out")]
+        command += ["--mic", "default", "--duration", seconds, "--out", f"{folder}/out"]
         done = subprocess.run(
             [*command, *sys.argv[2:], "--json"],
             env=env,

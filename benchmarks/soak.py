@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from trend import Trend
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -61,11 +63,10 @@ def main() -> None:
             ("microphone away", state.losses, faults.mic_away),
         ):
             hold(f"{what}: {told} of {len(true)} times counted", told == len(true))
-        early, end = session.memory[len(session.memory) // 8], session.memory[-1]
-        hold(
-            f"memory: {early / 1024:.0f} MB early, {end / 1024:.0f} MB at the end",
-            end < 1.1 * early,
-        )
+        steady = [kb / 1024 for kb in session.memory[len(session.memory) // 8 :]]
+        growth = Trend.of([minute / 60 for minute in range(len(steady))], steady)
+        said = f"memory: {steady[0]:.0f} MB after an eighth, {steady[-1]:.0f} MB at the end"
+        hold(f"{said}; {growth} MB an hour", growth.slope < 1)
         analyse(clean, Hours(seconds, Faults()))
         for table, clear in (("video_intervals", faults.seen), ("voice_intervals", faults.heard)):
             mine, others = rows(faulty, table), rows(clean, table)

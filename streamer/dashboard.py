@@ -72,6 +72,8 @@ class View:
     face: ModalityView | None
     voice: ModalityView | None
     agreement: Agreement
+    closed: int
+    """Face intervals that are closed and on the disk; ``rows``: the last of them."""
     rows: list[Pair] = field(default_factory=list)
     figures: Now | None = None
     live: "Live | None" = None
@@ -117,7 +119,7 @@ def plain(view: View) -> str:
         if m
     ]
     line = (
-        f"{clock(view.t)}{_total(view)}  {'  '.join(now)}  rows {view.agreement.rows}  "
+        f"{clock(view.t)}{_total(view)}  {'  '.join(now)}  rows {view.closed}  "
         f"mismatch {view.agreement.mismatch_share:.0%}  dropped {view.dropped}"
     )
     live = view.live
@@ -237,7 +239,7 @@ def _rows(view: View, room: int) -> Panel:
         )
     return Panel(
         table,
-        title=f"Closed intervals · {view.agreement.rows}",
+        title=f"Closed intervals · {view.closed}",
         title_align="left",
         subtitle=Text(_figures(view.figures)) if view.figures else None,
         subtitle_align="left",

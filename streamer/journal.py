@@ -5,6 +5,7 @@ together: a checksum and JSON, [[table, row], …]. The tables are its projectio
 makes them good from it. Its lock says that the session is being written.
 """
 
+import errno
 import json
 import os
 import sys
@@ -34,7 +35,8 @@ class AppendFile:
     """A file that only grows, by what is appended between two syncs at a time.
 
     What is not on the disk yet is kept: a sync that fails leaves no half row behind, and the next
-    one does it all again. A file that was deleted meanwhile is made again with all that it had.
+    one does it all again. A file that was deleted meanwhile is made again with all that it had; on
+    a drive that went away and came back it is known by its content, and gone on with.
     header: of a new file; None: the file is there.
     """
 
@@ -43,7 +45,9 @@ class AppendFile:
         self._file = path.open("r+b" if header is None else "x+b", buffering=0)
         if header is not None:
             _write(self._file, header.encode(), sync=False)  # the first row's sync is its too
-        self._length = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        content = self._file.read()
+        self._length, self._sum = len(content), zlib.crc32(content)
         self._waiting = bytearray()
         self.remade = False
         """Whether the file had to be made again."""
@@ -61,6 +65,8 @@ class AppendFile:
         """Bring everything to the disk. Raises OSError; what was taken is kept then."""
         if not self._is_there():
             self._make_again()
+        elif not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+            self._find_again()
         if not self._waiting:
             return
         try:
@@ -71,6 +77,7 @@ class AppendFile:
                 self._file.truncate(self._length)  # rather no row than half a one
             raise
         self._length += len(self._waiting)
+        self._sum = zlib.crc32(self._waiting, self._sum)
         self._waiting = bytearray()
 
     def close(self) -> None:
@@ -82,8 +89,7 @@ class AppendFile:
 
     def _make_again(self) -> None:
         """Write what the deleted file had, which lives as long as it is open, to a new one."""
-        self._file.seek(0)
-        content = self._file.read(self._length)
+        content = self._content()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f".{self.path.name}.part")
         file = beside.open("w+b", buffering=0)
@@ -95,6 +101,35 @@ class AppendFile:
             raise
         self._file.close()
         self._file, self.remade = file, True
+
+    def _find_again(self) -> None:
+        """Go on with the file that is in this one's place, if it has what this one had, or the
+        beginning of it: its drive came back. Another one is left alone.
+        """
+        file = self.path.open("r+b", buffering=0)
+        try:
+            found = file.read()[: self._length]
+            rest = b""
+            if len(found) < self._length:
+                content = self._content()
+                known, rest = content.startswith(found), content[len(found) :]
+            else:
+                known = zlib.crc32(found) == self._sum
+            if known:
+                file.truncate(len(found))
+                file.seek(len(found))
+                _write(file, rest)
+                self._file, file = file, self._file
+        finally:
+            file.close()
+
+    def _content(self) -> bytes:
+        """What is on the disk. Raises OSError if that is not what was written."""
+        self._file.seek(0)
+        content = self._file.read(self._length)
+        if zlib.crc32(content) != self._sum:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return content
 
 
 class Journal(AppendFile):
@@ -125,7 +160,7 @@ class Journal(AppendFile):
     def clear(self) -> None:
         """Forget everything, for the tables are good."""
         self._file.truncate(0)
-        self._length, self._waiting = 0, bytearray()
+        self._length, self._sum, self._waiting = 0, 0, bytearray()
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows that belong together."""
@@ -150,6 +185,10 @@ class Journal(AppendFile):
 
     def _make_again(self) -> None:
         super()._make_again()
+        self._lock()
+
+    def _find_again(self) -> None:
+        super()._find_again()
         self._lock()
 
     def _lock(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import PCG64, Generator  # now: later it would hold up a live session
 from numpy.typing import NDArray
 
 from streamer.concordance import Doubles, kappa
@@ -80,7 +81,7 @@ class Blocks:
         edges = np.append(np.arange(start, end, cell), end)
         cells = len(edges) - 1
         shape = (resamples, round(cells / CELLS))
-        begins = np.random.Generator(np.random.PCG64(SEED)).integers(0, cells, shape)
+        begins = Generator(PCG64(SEED)).integers(0, cells, shape)
         begins += np.arange(resamples)[:, None] * cells
         counts = np.bincount(begins.ravel(), minlength=resamples * cells).reshape(resamples, cells)
         weights = sum((np.roll(counts, k, 1) for k in range(1, CELLS)), counts)

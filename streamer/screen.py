@@ -34,7 +34,7 @@ def display(
             before()
             if monotonic() - last >= PLAIN_S:
                 last = monotonic()
-                console.print(plain(now()), markup=False)
+                console.print(plain(now()), markup=False, soft_wrap=True)  # one line in a log
 
         yield line
         return
@@ -73,7 +73,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         )
 
     why = trouble(pipeline)
-    saved = len(analysis.recent) - pipeline.tables.unsaved
+    unsaved = pipeline.tables.unsaved
     face = analysis.tracks.get("face") or analysis.tracks["voice"]
     return View(
         title=printable(title),
@@ -88,7 +88,8 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         face=modality("face", "no face, or more than one"),
         voice=modality("voice", "nobody speaks"),
         agreement=analysis.agreement,
-        rows=list(analysis.recent)[: max(saved, 0)],
+        closed=analysis.agreement.rows - unsaved,
+        rows=list(analysis.recent)[: max(len(analysis.recent) - unsaved, 0)],
         fused=modality("fused", "no face, nobody speaks"),
         figures=figures,
         trouble=why and printable(why),
@@ -100,6 +101,6 @@ def trouble(pipeline: Pipeline) -> str | None:
     writer = pipeline.tables.writer
     if writer.trouble is None:
         return None
-    lost = f", {writer.lost} more are lost" if writer.lost else ""
+    lost = f", {writer.lost.total()} more are lost" if writer.lost else ""
     rows = f"{writer.waiting()} rows wait in memory{lost}"
     return f"can't write to {pipeline.tables.folder}: {writer.trouble}: {rows}"

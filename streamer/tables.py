@@ -189,8 +189,10 @@ class SessionTables:
 
     @property
     def unsaved(self) -> int:
-        """How many of the last pairs are not on the disk yet."""
-        return self.writer.waiting("modality_duration")
+        """How many of the last pairs are not on the disk yet, or never will be."""
+        table = "modality_duration"
+        held = sum(name == table for name, _ in self._held)
+        return held + self.writer.waiting(table) + self.writer.lost[table]
 
     def _append(self, table: str, *row: str) -> None:
         line = _line(row)
@@ -204,6 +206,7 @@ class SessionTables:
             if not self._known:
                 for held in self._held:
                     self.writer.add(*held)
+                self._held = []
         else:
             raise StreamerError(
                 f"{table}.csv of {self.folder} says {self._known[table][0].strip()[:60]!r} where "

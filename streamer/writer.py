@@ -103,13 +103,13 @@ class Writer:
         self._since = 0.0
         self._past: dict[str, float] = {}
         """For how long there was which trouble, s."""
-        self.lost = 0
-        """Rows for which there was no room any more: the last ones, one after another."""
+        self.lost: Counter[str] = Counter()
+        """Rows of each table for which there was no room any more: the last ones of all."""
 
     def add(self, table: str, line: str) -> None:
         """Take a row. What comes after one that was lost is lost too: tables have no holes."""
         if self.lost or self.waiting() >= MOST_WAITING:
-            self.lost += 1
+            self.lost[table] += 1
         else:
             self._rows.append((table, line))
 
@@ -136,7 +136,7 @@ class Writer:
         if self._asked_at is None:
             self._hand()  # also without a row: whether the files are still there
             self._collect(LAST_WAIT_S)
-        missing = self.waiting() + self.lost
+        missing = self.waiting() + self.lost.total()
         if missing:
             reason = self.trouble or next(iter(self._past), STALLED)
             raise StreamerError(

@@ -38,6 +38,7 @@ def view(rows: int = 3, voice: bool = True, silent: bool = False) -> View:
         face=shown,
         voice=shown if voice else None,
         agreement=agreement,
+        closed=agreement.rows,
         rows=pairs,
         figures=Now(0.58, 0.412, 0.25, 0.98, 0.641, (0.284, 0.553)),
     )

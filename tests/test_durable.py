@@ -155,6 +155,72 @@ def test_a_folder_deleted_during_the_run_is_made_again(
     assert not (folder / JOURNAL).exists()
 
 
+def test_a_drive_that_was_away_is_gone_on_with(tmp_path: Path, source: ScriptedSource) -> None:
+    run(tmp_path / "whole", source)
+    folder, stick = tmp_path / "there", tmp_path / "away"
+    pipeline, tables = scripted.pipeline(folder, source, scripted.config("segmenter.policy=argmax"))
+
+    def tick() -> None:
+        store = tables.writer._store
+        if pipeline.analysis.agreement.rows > 3 and not stick.exists() and not told:
+            assert store._journal is not None
+            dead = os.open("/dev/full", os.O_RDWR)
+            for file in (store._journal, *store._tables.values()):
+                os.dup2(dead, file._file.fileno())  # neither read nor written any more
+            os.close(dead)
+            folder.rename(stick)
+        elif tables.writer.trouble is not None and not told:
+            told.append(tables.writer.trouble)
+            stick.rename(folder)
+
+    told = list[str]()
+    with tables:
+        pipeline.run(tick)
+        assert told == ["Input/output error"]
+        assert [note.partition(",")[0] for note in tables.writer.notes()] == told
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert not (folder / JOURNAL).exists()
+
+
+@pytest.mark.parametrize("torn", [b"", b"Sad,1.0"])
+def test_a_drive_may_come_back_as_it_was_long_ago(tmp_path: Path, torn: bytes) -> None:
+    folder, stick = tmp_path / "session", tmp_path / "stick"
+    folder.mkdir()
+    with SessionTables(folder) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        if not torn:
+            shutil.copytree(folder, stick)
+        tables.pair(PAIR)
+        tables.sync()
+        if torn:
+            shutil.copytree(folder, stick)
+            for path in stick.iterdir():
+                path.write_bytes(path.read_bytes() + torn)
+        folder.rename(tmp_path / "moved")
+        stick.rename(folder)
+        tables.pair(PAIR)
+        tables.sync()
+        assert count(folder) == 3
+        with pytest.raises(StreamerError, match="another run"):
+            Journal(folder)
+        tables.finish()
+    assert {count(folder, n) for n in HEADERS if "modality" in n or "video" in n} == {3}
+    assert not (folder / JOURNAL).exists()
+
+
+def test_another_table_in_the_place_of_one_is_left_alone(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        path, moved = tmp_path / "video_intervals.csv", tmp_path / "moved.csv"
+        path.rename(moved)
+        path.write_text("my own\n" * 50)
+        tables.pair(PAIR)
+        tables.finish()
+    assert (count(tmp_path, "moved"), path.read_text()) == (2, "my own\n" * 50)
+
+
 def test_a_disk_that_hangs_holds_up_nothing(
     tmp_path: Path, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +252,7 @@ def test_a_disk_that_hangs_holds_up_nothing(
     assert "the disk does not answer" in dashboards[0]
     # Four intervals have closed, none of them is on the disk: none is shown as closed.
     assert shown == [0]
+    assert "Closed intervals · 0 " in dashboards[0]
     assert contents(folder) == contents(tmp_path / "whole")
 
 
@@ -198,9 +265,11 @@ def test_memory_for_waiting_rows_is_bounded(
             for _ in range(5):
                 tables.pair(PAIR)
                 tables.sync()
-            assert (tables.writer.waiting(), tables.writer.lost) == (8, 12)
+            assert (tables.writer.waiting(), tables.writer.lost.total()) == (8, 12)
+            assert tables.unsaved == 5
         tables.sync()
         tables.pair(PAIR)  # a table has no holes: what comes now is lost too
+        assert tables.unsaved == 4  # two of six were written: no more are shown as closed
         with pytest.raises(StreamerError, match="File too large: 16 rows are missing"):
             tables.finish()
     assert {count(tmp_path, n) for n in HEADERS if "modality" in n or "video" in n} == {2}

@@ -20,6 +20,7 @@ from streamer import cli
 from streamer.evaluation import figures
 from streamer.evaluation.judge import Evaluation, judge
 from streamer.evaluation.sessions import read_truth
+from streamer.journal import JOURNAL
 from streamer.resources import demo_clip
 from streamer.types import EMOTIONS, StreamerError
 
@@ -140,6 +141,14 @@ def test_a_missing_session_is_named_and_counts(truths: Path, tmp_path: Path) -> 
     result = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert result["face"]["coverage"] == pytest.approx(0.5)
     assert not (out / "timelines" / "third.png").exists()
+
+
+def test_an_interrupted_session_is_warned_of(truths: Path, tmp_path: Path) -> None:
+    session = tmp_path / "sessions" / "one"
+    (session / JOURNAL).touch()
+    _, _, told = run(truths, "--sessions", tmp_path / "sessions", "--out", tmp_path / "out")
+    (line,) = [line for line in told.splitlines() if line.startswith("streamer:")]
+    assert line == f"streamer: {session} was interrupted, or still runs: streamer repair, or resume"
 
 
 def test_a_segmented_stream_can_be_judged(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from streamer.config import Config
 from streamer.evaluation import report
 from streamer.evaluation.judge import Evaluation, judge
 from streamer.evaluation.sessions import find_truths, read_truth, recording_of
+from streamer.journal import JOURNAL
 from streamer.pipeline import Models, Pipeline
 from streamer.run import Outcome, run_session, signals, tell_once, warn
 from streamer.sources.file import FileSource
@@ -59,8 +60,8 @@ def evaluate(asked: Asked, console: Console, output: Console | None) -> Outcome:
         out = _folder(asked.out)
         folders = new_folder(out / "sessions")
         status = 3 if _replay(clips, config, folders, console) else 0
-    elif not any((folders / truth.name).is_dir() for truth in truths):
-        raise StreamerError(f"no session of these in {folders}: {folders / truths[0].name} …")
+    else:
+        _check(folders, [truth.name for truth in truths], console)
     result = Evaluation.of([judge(truth, folders / truth.name) for truth in truths])
     if not result.lanes:
         raise StreamerError(f"{folders}: no table speaks of what {asked.truths} knows")
@@ -79,6 +80,16 @@ def _folder(out: Path | None) -> Path:
     if out is not None:
         return new_folder(out)
     return new_session(Path("statistics"), None, "evaluation", today())
+
+
+def _check(folders: Path, names: list[str], console: Console) -> None:
+    """Raise StreamerError if none of the sessions is there; warn of those that lack rows."""
+    there = [folders / name for name in names if (folders / name).is_dir()]
+    if not there:
+        raise StreamerError(f"no session of these in {folders}: {folders / names[0]} …")
+    for folder in there:
+        if (folder / JOURNAL).exists():
+            warn(console, f"{folder} was interrupted, or still runs: streamer repair, or resume")
 
 
 def _replay(clips: list[Path], config: Config, folders: Path, console: Console) -> int:

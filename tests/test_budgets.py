@@ -1,0 +1,96 @@
+"""What judges long runs and budgets: growth is found, and chance is not taken for it."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+from budgets import BUDGETS, HISTORY, Budget, compare
+from numpy.typing import NDArray
+from soak_live import Sample, judge
+from trend import Trend
+
+TIMES = np.arange(120) / 720  # ten minutes, every 5 s, h
+
+
+def wandering(seed: int) -> NDArray[np.float64]:
+    """What has no trend, but stays for a while where it is."""
+    steps, values = np.random.default_rng(seed).normal(0, 0.1, len(TIMES)), [0.0]
+    for step in steps[1:]:
+        values.append(0.7 * values[-1] + step)
+    return np.array(values)
+
+
+def test_a_slope_is_found_within_its_interval() -> None:
+    trends = [Trend.of(TIMES, 3 * TIMES + wandering(seed)) for seed in range(200)]
+    assert np.mean([t.slope for t in trends]) == pytest.approx(3, abs=0.1)
+    covered = sum(t.low <= 3 <= t.high for t in trends)
+    assert covered > 170  # as if all were independent it would be 118
+
+
+def test_a_line_without_noise_is_certain() -> None:
+    trend = Trend.of(TIMES, 2 * TIMES)
+    assert (trend.low, trend.slope, trend.high) == pytest.approx((2, 2, 2))
+    with pytest.raises(ValueError, match="too few"):
+        Trend.of(TIMES[:7], TIMES[:7])
+
+
+def sampled(**growth: float) -> list[Sample]:
+    """Ten minutes of samples of which some figures grow by so much an hour."""
+    level = {"rss": 230.0, "anonymous": 130.0, "threads": 13, "fds": 24, "face": 60, "voice": 90}
+    noise = {name: wandering(k) * 0.03 for k, name in enumerate(level)}
+    noise["threads"] = noise["fds"] = np.zeros(len(TIMES))
+    return [
+        {"t": 3600 * t}
+        | {
+            n: math.floor((v + noise[n][k] + growth.get(n, 0) * t) * 100) / 100
+            for n, v in level.items()
+        }
+        for k, t in enumerate(TIMES)
+    ]
+
+
+def test_a_flat_session_is_let_pass() -> None:
+    assert judge(sampled(), 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("figure", "an_hour", "told"),
+    [
+        ("rss", 4.0, "resident memory"),
+        ("fds", 12.0, "file descriptors"),
+        ("threads", 12.0, "threads"),
+        ("face", 120.0, "face's latency"),
+        ("voice", 200.0, "voice's latency"),
+    ],
+)
+def test_what_grows_is_told(figure: str, an_hour: float, told: str) -> None:
+    (line,) = judge(sampled(**{figure: an_hour}), 0.0)
+    assert line.startswith(told)
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=lambda b: b.name)
+def test_worse_is_the_right_direction(budget: Budget) -> None:
+    worse = 0.8 if budget.more else 1.25
+    assert budget.worse(worse, 1.0) == pytest.approx(0.25)
+    assert budget.worse(1.0, worse) < 0
+
+
+def test_what_costs_more_than_in_the_last_row_is_told() -> None:
+    here = {"python": "3.11", "processor": "A"}
+    old, last = ({b.name: str(v) for b in BUDGETS} | here for v in (1.0, 2.0))
+    same = {b.name: 2.0 for b in BUDGETS}
+    assert compare(same, here, []) == []
+    assert compare(same, here, [old, last]) == []
+    assert compare(same | {"peak_mb": 2.2}, here, [old, last]) == []
+    much = same | {"peak_mb": 2.4, "models_cost": 2.4, "models_share": 1.6}
+    assert compare(much, here, [old, last]) == ["models_share", "models_cost", "peak_mb"]
+    there = here | {"processor": "B"}
+    assert compare(much, there, [old, last]) == ["models_share", "peak_mb"]
+
+
+def test_the_history_has_every_figure() -> None:
+    with HISTORY.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(float(row[budget.name]) > 0 for row in rows for budget in BUDGETS)
