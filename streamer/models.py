@@ -39,10 +39,11 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 MOST_BYTES = 8 << 30
 """Of a model's files together."""
 
-_LOCATION = re.compile(
-    rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location(?:\x12([\x00-\x7f]))?", re.DOTALL
-)
-"""An entry's key, as protobuf may write it, and the length of its value where that comes next."""
+_LOCATION = b"location"
+_KEY = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)\Z", re.DOTALL)
+"""What stands before it where it is an entry's key, as protobuf may write that: a tag and a length,
+of up to ten bytes each.
+"""
 
 
 class _Part(BaseModel):
@@ -350,18 +351,27 @@ def _external(path: Path) -> set[str]:
     """
     if not path.stat().st_size:  # can't be mapped, and is no model
         return set()
+    found, at = set(), 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = [(entry[1], entry.end()) for entry in _LOCATION.finditer(data)]
-        return {
-            data[end : end + length[0]].decode(errors="replace") if length else ""
-            for length, end in found
-        }
+        # Found as plain bytes first: one pattern for all of it takes six times as long.
+        while (at := data.find(_LOCATION, at)) >= 0:
+            is_key = _KEY.search(data[max(at - 20, 0) : at])
+            at += len(_LOCATION)
+            match is_key and tuple(data[at : at + 2]):
+                case None:
+                    continue
+                case (0x12, length) if length < 0x80:
+                    found.add(data[at + 2 : at + 2 + length].decode(errors="replace"))
+                case _:
+                    found.add("")
+    return found
 
 
 def check_runtime() -> None:
     """Refuse two ONNX Runtimes side by side: they overwrite each other's files, silently."""
-    wanted = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"}
-    found = sorted({str(d.metadata["Name"]).lower() for d in distributions()} & wanted)
+    rivals = "onnxruntime", "onnxruntime-directml", "onnxruntime-gpu", "onnxruntime-openvino"
+    # By name: reading about everything that is installed takes seventy times as long.
+    found = [name for name in rivals if any(distributions(name=name))]
     if len(found) > 1:
         raise StreamerError(
             f"{' and '.join(found)} are both installed and overwrite each other: "
