@@ -2,9 +2,7 @@
 
 import ctypes
 import hashlib
-import mmap
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from streamer import preprocess
+from streamer import preprocess, weights
 from streamer.config import ModelsConfig
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
@@ -38,12 +36,6 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 
 MOST_BYTES = 8 << 30
 """Of a model's files together."""
-
-_LOCATION = b"location"
-_KEY = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)\Z", re.DOTALL)
-"""What stands before it where it is an entry's key, as protobuf may write that: a tag and a length,
-of up to ten bytes each.
-"""
 
 
 class _Part(BaseModel):
@@ -244,11 +236,15 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
 
 
 def _session(path: Path, providers: list[str], threads: int) -> ort.InferenceSession:
+    """One that was measured to be the best on two cores (benchmarks/speed.md): one thread, as face
+    and voice run beside each other and beside the decoder; one node at a time; ONNX Runtime's own
+    memory arena, memory pattern and full optimisation of the graph, which are its defaults.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Threads that spin between two windows doubled the wall time on two cores.
+    # With two threads or more, spinning between two runs takes three times the CPU time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(path), options, providers=providers)
@@ -291,7 +287,7 @@ def check(manifest: Manifest, path: Path) -> None:
     _check(path, manifest)
     for part in manifest.parts:
         _check(path.with_name(part.file), part)
-    if foreign := _external(path) - {part.file for part in manifest.parts}:
+    if foreign := weights.external(path) - {part.file for part in manifest.parts}:
         raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
 
 
@@ -342,29 +338,6 @@ def _check(path: Path, told: Manifest | File) -> None:
     if not same or found != told.sha256:
         what = "hash" if same else "size"
         raise StreamerError(f"model file {path} is altered: its {what} is not its manifest's")
-
-
-def _external(path: Path) -> set[str]:
-    """The files that an ONNX file takes weights from: the entries "location" of its tensors.
-
-    One that is written as no exporter does, to be overlooked, is given as "".
-    """
-    if not path.stat().st_size:  # can't be mapped, and is no model
-        return set()
-    found, at = set(), 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        # Found as plain bytes first: one pattern for all of it takes six times as long.
-        while (at := data.find(_LOCATION, at)) >= 0:
-            is_key = _KEY.search(data[max(at - 20, 0) : at])
-            at += len(_LOCATION)
-            match is_key and tuple(data[at : at + 2]):
-                case None:
-                    continue
-                case (0x12, length) if length < 0x80:
-                    found.add(data[at + 2 : at + 2 + length].decode(errors="replace"))
-                case _:
-                    found.add("")
-    return found
 
 
 def check_runtime() -> None:
