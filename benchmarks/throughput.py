@@ -62,7 +62,7 @@ def whole(loaded: Models, config: Config, path: Path) -> tuple[float, float]:
     """Wall and CPU seconds of the pipeline from the file to the tables."""
     with tempfile.TemporaryDirectory() as folder, SessionTables(Path(folder)) as tables:
         clock = FreeClock()
-        source = FileSource(path, clock, max_px=config.face.max_px)
+        source = FileSource(path, clock, max_px=config.face.max_px, rate_hz=config.face.rate_hz)
         began, used = monotonic(), cpu()
         Pipeline(source, loaded, config, clock, tables, threading.Event()).run(lambda: None)
         return monotonic() - began, cpu() - used

@@ -2,9 +2,7 @@
 
 import ctypes
 import hashlib
-import mmap
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from streamer import preprocess
+from streamer import preprocess, weights
 from streamer.config import ModelsConfig
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
@@ -38,11 +36,6 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 
 MOST_BYTES = 8 << 30
 """Of a model's files together."""
-
-_LOCATION = re.compile(
-    rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location(?:\x12([\x00-\x7f]))?", re.DOTALL
-)
-"""An entry's key, as protobuf may write it, and the length of its value where that comes next."""
 
 
 class _Part(BaseModel):
@@ -243,11 +236,15 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
 
 
 def _session(path: Path, providers: list[str], threads: int) -> ort.InferenceSession:
+    """One that was measured to be the best on two cores (benchmarks/speed.md): one thread, as face
+    and voice run beside each other and beside the decoder; one node at a time; ONNX Runtime's own
+    memory arena, memory pattern and full optimisation of the graph, which are its defaults.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Threads that spin between two windows doubled the wall time on two cores.
+    # With two threads or more, spinning between two runs takes three times the CPU time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(path), options, providers=providers)
@@ -290,7 +287,7 @@ def check(manifest: Manifest, path: Path) -> None:
     _check(path, manifest)
     for part in manifest.parts:
         _check(path.with_name(part.file), part)
-    if foreign := _external(path) - {part.file for part in manifest.parts}:
+    if foreign := weights.external(path) - {part.file for part in manifest.parts}:
         raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
 
 
@@ -343,25 +340,11 @@ def _check(path: Path, told: Manifest | File) -> None:
         raise StreamerError(f"model file {path} is altered: its {what} is not its manifest's")
 
 
-def _external(path: Path) -> set[str]:
-    """The files that an ONNX file takes weights from: the entries "location" of its tensors.
-
-    One that is written as no exporter does, to be overlooked, is given as "".
-    """
-    if not path.stat().st_size:  # can't be mapped, and is no model
-        return set()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = [(entry[1], entry.end()) for entry in _LOCATION.finditer(data)]
-        return {
-            data[end : end + length[0]].decode(errors="replace") if length else ""
-            for length, end in found
-        }
-
-
 def check_runtime() -> None:
     """Refuse two ONNX Runtimes side by side: they overwrite each other's files, silently."""
-    wanted = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"}
-    found = sorted({str(d.metadata["Name"]).lower() for d in distributions()} & wanted)
+    rivals = "onnxruntime", "onnxruntime-directml", "onnxruntime-gpu", "onnxruntime-openvino"
+    # By name: reading about everything that is installed takes seventy times as long.
+    found = [name for name in rivals if any(distributions(name=name))]
     if len(found) > 1:
         raise StreamerError(
             f"{' and '.join(found)} are both installed and overwrite each other: "

@@ -114,17 +114,18 @@ class FrameRing:
     def _pass(self, t: float, only: bool = False) -> None:
         """Keep the newest frame if a grid point before ``t`` wants it, or if it is the ``only``."""
         last = self._newest
-        if last is None or self._closed or not (only or self._wanted(last.t, t, self._rate)):
+        if last is None or self._closed or not (only or self.wanted(last.t, t, self._rate)):
             return
         self._newest = None
-        if self._stride == 1 or only or self._wanted(last.t, t, self._rate / self._stride):
+        if self._stride == 1 or only or self.wanted(last.t, t, self._rate / self._stride):
             self._keep(last)
         else:
             self.dropped += 1
 
     @staticmethod
-    def _wanted(t: float, following: float, rate: float) -> bool:
-        # Is there a k with t <= k / rate < following? The slack forgives the last bit of a PTS.
+    def wanted(t: float, following: float, rate: float) -> bool:
+        """Whether there is a k with t <= k / rate < following."""
+        # The slack forgives the last bit of a PTS.
         return math.ceil(t * rate - 1e-6) < following * rate - 1e-6
 
     @property

@@ -101,7 +101,8 @@ def replay_file(options: Options, console: Console, cut: Cut | None = None) -> O
     config = cut.config if cut else configuration.load(options.config, options.settings)
     stop = threading.Event()
     clock: Clock = FreeClock() if options.speed is None else PacedClock(options.speed, stop)
-    source = FileSource(options.file, clock, options.start, options.duration, config.face.max_px)
+    part, face = (options.start, options.duration), config.face
+    source = FileSource(options.file, clock, *part, face.max_px, face.rate_hz)
     try:
         with busy(console, "Loading the models…"):
             loaded = Models.load(config)

@@ -16,7 +16,7 @@ MODULES = {
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
-    ["streamer.text"],
+    ["streamer.text", "streamer.weights"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
     ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.journal"],
@@ -24,7 +24,7 @@ LAYERS = [
     ["streamer.evaluation.sessions"],
     ["streamer.evaluation.judge"],
     ["streamer.evaluation.figures", "streamer.evaluation.report"],
-    [*(f"streamer.sources.{name}" for name in ("demux", "decode", "capture", "live"))],
+    [*(f"streamer.sources.{name}" for name in ("demux", "decode", "thrift", "capture", "live"))],
     ["streamer.sources.portaudio", "streamer.sources.placer"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],

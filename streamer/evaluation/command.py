@@ -104,7 +104,8 @@ def _replay(clips: list[Path], config: Config, folders: Path, console: Console) 
                 replaying = f"Replaying {clip.name} ({number} of {len(clips)})"
                 console.print(printable(replaying), markup=False)
             clock = FreeClock()
-            source = FileSource(clip, clock, 0.0, None, config.face.max_px)
+            face = config.face
+            source = FileSource(clip, clock, max_px=face.max_px, rate_hz=face.rate_hz)
             folder = new_folder(folders / clip.stem)
             with closing(source), SessionTables(folder, loaded.vocabularies()) as tables:
                 pipeline = Pipeline(source, loaded, config, clock, tables, stop)

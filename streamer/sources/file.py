@@ -1,5 +1,8 @@
 """A media file: demuxed once, decoded by presentation times, pushed in time order."""
 
+# Packet is generic for the type checker alone: annotations must stay text.
+from __future__ import annotations
+
 import heapq
 import math
 import os
@@ -18,6 +21,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -33,6 +37,7 @@ from streamer.sources.decode import (
     mono,
 )
 from streamer.sources.demux import HOLE_S, STEP_S, Demuxer
+from streamer.sources.thrift import Thrift, nothing
 from streamer.types import (
     SAMPLE_RATE,
     AudioChunk,
@@ -62,7 +67,8 @@ class FileSource:
 
     Both streams keep one origin, the earlier of their first presentation times, so that an offset
     between them survives. Pictures are scaled to at most ``max_px`` on their longer side. After
-    ``run``, ``problems`` says in a line each what was wrong with the recording.
+    ``run``, ``problems`` says in a line each what was wrong with the recording. With ``rate_hz``
+    only the frames that this grid asks for can be loaded (see Thrift).
     Raises StreamerError where the file can't be read as media.
     """
 
@@ -73,8 +79,10 @@ class FileSource:
         start: float = 0.0,
         duration: float | None = None,
         max_px: int = 1280,
+        rate_hz: float | None = None,
     ) -> None:
         self._clock, self._start, self._max_px = clock, start, max_px
+        self._rate = rate_hz
         self._stop = math.inf if duration is None else start + duration
         self._container = _open(path)
         videos = [s for s in self._container.streams.video if not is_cover(s)]
@@ -127,6 +135,7 @@ class FileSource:
             last = due
             self._clock.mark(due)
             if stop.is_set() or not push():
+                self._video_end = min(self._video_end, due)  # what was read ahead is not counted
                 break
         else:
             if self._video and self._is_recording:
@@ -158,6 +167,7 @@ class FileSource:
     def _frames(self, stream: VideoStream, sink: FrameSink) -> Iterator[Push]:
         last, nothing_before = -math.inf, self._start
         stamped, unstamped = self._first, -1
+        thrift = Thrift(stream.codec_context, self._rate)
         for packet in self._demuxer.packets(stream):
             if isinstance(packet, float):
                 if packet >= self._stop:
@@ -165,8 +175,7 @@ class FileSource:
                 nothing_before = max(packet, self._start)
                 yield nothing_before, partial(sink.advance, nothing_before)
                 continue
-            for frame in self._demuxer.decode(stream, packet):
-                assert isinstance(frame, VideoFrame)
+            for frame in self._pictures(stream, packet, thrift):
                 length = _length(frame, stream)
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 if stamp is None:
@@ -174,18 +183,30 @@ class FileSource:
                 else:
                     stamped = float(stamp * (stream.time_base or 0)) - self._origin
                     unstamped = 0
-                t = round(stamped + unstamped * length, 6)
-                # What a decoder held back, for its order, over a long hole comes too late.
-                if t <= last or t < nothing_before:
-                    self._demuxer.astray += t < last - STEP_S
-                    continue
-                if t >= self._stop:
-                    return
-                index, last = self._frames_seen, t
-                self._frames_seen += 1
-                self._video_end = min(t + length, self._stop)
+                shown = round(stamped + unstamped * length, 6)
                 load = loader(frame, float(stream.sample_aspect_ratio or 1), self._max_px)
-                yield t, partial(sink.put, Frame(t, index, load))
+                undecoded = [(t, nothing) for t in thrift.before(shown)]
+                for t, picture in [*undecoded, (shown, load)]:
+                    # What a decoder held back, for its order, over a long hole comes too late.
+                    if t <= last or t < nothing_before:
+                        self._demuxer.astray += t < last - STEP_S
+                        continue
+                    if t >= self._stop:
+                        return
+                    index, last = self._frames_seen, t
+                    self._frames_seen += 1
+                    self._video_end = min(t + length, self._stop)
+                    yield t, partial(sink.put, Frame(t, index, picture))
+
+    def _pictures(
+        self, stream: VideoStream, packet: Packet[Stream], thrift: Thrift
+    ) -> Iterator[VideoFrame]:
+        if packet.pts is not None and stream.time_base is not None:
+            thrift.see(round(float(packet.pts * stream.time_base) - self._origin, 6))
+        for frame in self._demuxer.decode(stream, packet):
+            assert isinstance(frame, VideoFrame)
+            thrift.learn(frame)
+            yield frame
 
     def _chunks(self, stream: AudioStream, sink: AudioSink) -> Iterator[Push]:
         first = round(self._start * SAMPLE_RATE)
