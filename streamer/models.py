@@ -219,10 +219,11 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
         )
     check(manifest, path)
     providers = _providers(config.provider)
-    session = _session(path, providers, config.threads)
+    varies = any(isinstance(size, str) for tensor in manifest.inputs for size in tensor.shape[1:])
+    session = _session(path, providers, config.threads, varies)
     _compare(manifest, session)
     parts = {
-        part.name: _session(path.with_name(part.file), providers, config.threads)
+        part.name: _session(path.with_name(part.file), providers, config.threads, varies=True)
         for part in manifest.parts
         if part.file.endswith(".onnx")  # the others are large weights that the session reads
     }
@@ -235,15 +236,18 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
     return Model(manifest, session, min(used), parts)
 
 
-def _session(path: Path, providers: list[str], threads: int) -> ort.InferenceSession:
+def _session(path: Path, providers: list[str], threads: int, varies: bool) -> ort.InferenceSession:
     """One that was measured to be the best on two cores (benchmarks/speed.md): one thread, as face
     and voice run beside each other and beside the decoder; one node at a time; ONNX Runtime's own
     memory arena, memory pattern and full optimisation of the graph, which are its defaults.
+    varies: the sizes of what it is given do.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # It is kept for each size that was ever seen: 6 kB for each length of a voice's window.
+    options.enable_mem_pattern = not varies
     # With two threads or more, spinning between two runs takes three times the CPU time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
