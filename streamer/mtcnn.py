@@ -5,6 +5,7 @@ convolutional networks", 2016; the details (areas, roundings, suppressions) are 
 facenet-pytorch uses the same weights, so that both find the same boxes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -21,6 +22,7 @@ KEYS = ("min_face_px", "factor", "thresholds")
 
 _SIDES = [12, 24, 48]  # of the networks' pictures, in pixels
 _STRIDE, _CELL = 2, 12  # of the first network, in pixels of its scaled picture
+_REACH = 0.8  # around the middle of a face that is followed, in its longer sides
 
 
 class Mtcnn:
@@ -50,11 +52,39 @@ class Mtcnn:
 
     def detect(self, image: Image) -> list[Face]:
         """Faces in an RGB picture uint8 (H, W, 3), best first."""
-        # Sums of whole numbers under 2^53: exact, so every mean below is exact too.
-        sums = np.asarray(cv2.integral(image, sdepth=cv2.CV_64F), np.float64)
-        boxes = _squares(self._propose(sums))
-        boxes, _ = self._judge("rnet", sums, boxes, 1)
-        boxes, scores = self._judge("onet", sums, _squares(boxes), 2)
+        sums = _integral(image)
+        boxes, scores = self._correct(sums, self._propose(sums))
+        return self._faces(boxes, scores)
+
+    def follow(self, image: Image, faces: Sequence[Face]) -> list[Face]:
+        """Where ``faces`` of a picture shortly before are in this one, best first.
+
+        The last two steps alone look, around where each was. A face that they no longer take for
+        one is left out, and one of two that have come to lie on each other.
+        """
+        found, sure = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
+        for face in faces:
+            x, y = face.x + face.width / 2, face.y + face.height / 2
+            reach = _REACH * max(face.width, face.height)
+            left, top = max(int(x - reach), 0), max(int(y - reach), 0)
+            part = image[top : max(int(y + reach), 0), left : max(int(x + reach), 0)]
+            if not part.size:
+                continue
+            corner = np.array([left, top, left, top], np.float32)
+            box = np.array([[face.x, face.y, face.x + face.width, face.y + face.height]])
+            boxes, scores = self._correct(_integral(part), box.astype(np.float32) - corner)
+            found.append(boxes[:1] + corner)
+            sure.append(scores[:1])
+        boxes, scores = np.concatenate(found), np.concatenate(sure)
+        keep = _suppress(boxes, scores, 0.7, inner=True)
+        return self._faces(boxes[keep], scores[keep])
+
+    def _correct(self, sums: NDArray[np.float64], boxes: Floats) -> tuple[Floats, Floats]:
+        """The last two steps: boxes (N, 4), best first, and their scores (N,)."""
+        boxes, _ = self._judge("rnet", sums, _squares(boxes), 1)
+        return self._judge("onet", sums, _squares(boxes), 2)
+
+    def _faces(self, boxes: Floats, scores: Floats) -> list[Face]:
         faces = [
             Face(float(x), float(y), float(right - x), float(bottom - y), float(score))
             for (x, y, right, bottom), score in zip(boxes, scores, strict=True)
@@ -116,6 +146,12 @@ class Mtcnn:
         boxes = _moved(boxes, shift, 1)
         keep = _suppress(boxes, scores, 0.7, inner=True)
         return boxes[keep], scores[keep]
+
+
+def _integral(image: Image) -> NDArray[np.float64]:
+    """Sums (H + 1, W + 1, 3) over all that lies above and left."""
+    # Sums of whole numbers under 2^53: exact, so every mean of them is exact too.
+    return np.asarray(cv2.integral(image, sdepth=cv2.CV_64F), np.float64)
 
 
 def _means(sums: NDArray[np.float64], boxes: Indices, size: tuple[int, int]) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ LAYERS = [
         "streamer.agreement",
         "streamer.changepoint",
     ],
+    ["streamer.sparse"],
     ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
     ["streamer.figures"],
     [
