@@ -8,7 +8,6 @@ and training of neural networks for efficient integer-arithmetic-only inference"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,14 @@ from export_onnx.verify import Floats
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    def __init__(self, name: str, pictures: Sequence[Floats]) -> None:
+    def __init__(self, name: str, pictures: Floats) -> None:
         self._left = iter([{name: picture[None]} for picture in pictures])
 
     def get_next(self) -> Any:
         return next(self._left, None)
 
 
-def to_int8(fp32: Path, path: Path, name: str, pictures: Sequence[Floats]) -> None:
+def to_int8(fp32: Path, path: Path, name: str, pictures: Floats) -> None:
     """Write the fp32 model as `path` in int8.
 
     Weights are signed, with one scale for each channel; activations unsigned, with one range each,
@@ -40,7 +39,7 @@ def to_int8(fp32: Path, path: Path, name: str, pictures: Sequence[Floats]) -> No
         fp32: the model.
         path: the file to write.
         name: of its input.
-        pictures: float32, each of one input's shape without the batch.
+        pictures: float32 (N, ...), each as the input without the batch.
 
     """
     quantize_static(
