@@ -16,6 +16,7 @@ from streamer.models import Model
 from streamer.types import Face, Floats, Image, StreamerError
 
 Indices = NDArray[np.int64]
+Sums = NDArray[np.int32]
 
 KEYS = ("min_face_px", "factor", "thresholds")
 """What its manifest must say besides what every detector's does."""
@@ -79,7 +80,7 @@ class Mtcnn:
         keep = _suppress(boxes, scores, 0.7, inner=True)
         return self._faces(boxes[keep], scores[keep])
 
-    def _correct(self, sums: NDArray[np.float64], boxes: Floats) -> tuple[Floats, Floats]:
+    def _correct(self, sums: Sums, boxes: Floats) -> tuple[Floats, Floats]:
         """The last two steps: boxes (N, 4), best first, and their scores (N,)."""
         boxes, _ = self._judge("rnet", sums, _squares(boxes), 1)
         return self._judge("onet", sums, _squares(boxes), 2)
@@ -97,7 +98,7 @@ class Mtcnn:
         pixels = means.astype(np.float32) * self._scale + self._shift
         return self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
-    def _propose(self, sums: NDArray[np.float64]) -> Floats:
+    def _propose(self, sums: Sums) -> Floats:
         """Corrected boxes (N, 4) of all scales together."""
         height, width = sums.shape[0] - 1, sums.shape[1] - 1
         whole = np.array([[0, 0, width, height]])
@@ -124,9 +125,7 @@ class Mtcnn:
         keep = _suppress(together, np.concatenate(scores), 0.7)
         return _moved(together[keep], shift[keep], 0)
 
-    def _judge(
-        self, part: str, sums: NDArray[np.float64], boxes: Floats, step: int
-    ) -> tuple[Floats, Floats]:
+    def _judge(self, part: str, sums: Sums, boxes: Floats, step: int) -> tuple[Floats, Floats]:
         """Boxes (N, 4) that the network of ``step`` takes for faces, corrected, and scores (N,)."""
         limits = np.array([sums.shape[1] - 1, sums.shape[0] - 1])
         cut = np.trunc(boxes).astype(np.int64)
@@ -148,13 +147,13 @@ class Mtcnn:
         return boxes[keep], scores[keep]
 
 
-def _integral(image: Image) -> NDArray[np.float64]:
-    """Sums (H + 1, W + 1, 3) over all that lies above and left."""
-    # Sums of whole numbers under 2^53: exact, so every mean of them is exact too.
-    return np.asarray(cv2.integral(image, sdepth=cv2.CV_64F), np.float64)
+def _integral(image: Image) -> Sums:
+    """Sums (H + 1, W + 1, 3) over all that lies above and left, modulo 2^32."""
+    # Differences over a cell are far below 2^31, so exact; wider numbers cost three times as much.
+    return np.asarray(cv2.integral(image, sdepth=cv2.CV_32S), np.int32)
 
 
-def _means(sums: NDArray[np.float64], boxes: Indices, size: tuple[int, int]) -> NDArray[np.float64]:
+def _means(sums: Sums, boxes: Indices, size: tuple[int, int]) -> NDArray[np.float64]:
     """Mean colours (N, height, width, 3) of ``boxes`` (N, 4) cut into ``size`` cells.
 
     ``sums`` (H + 1, W + 1, 3) is the picture's integral. A cell takes every pixel that it touches,
@@ -168,8 +167,11 @@ def _means(sums: NDArray[np.float64], boxes: Indices, size: tuple[int, int]) -> 
     (top, bottom), (left, right) = edges
     area = (bottom - top)[:, :, None] * (right - left)[:, None]
     if len(boxes) == 1:  # the whole picture at one scale: rows first costs a third
-        rows = sums[bottom[0]] - sums[top[0]]
-        total = (rows[:, right[0]] - rows[:, left[0]])[None]
+        rows = np.take(sums, bottom[0], axis=0)
+        rows -= np.take(sums, top[0], axis=0)
+        total = np.take(rows, right[0], axis=1)
+        total -= np.take(rows, left[0], axis=1)
+        total = total[None]
     else:
         y, x, bottom, right = top[:, :, None], left[:, None], bottom[:, :, None], right[:, None]
         total = sums[bottom, right] - sums[y, right] - sums[bottom, x] + sums[y, x]
