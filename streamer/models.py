@@ -355,7 +355,11 @@ def _external(path: Path) -> set[str]:
     if not path.stat().st_size:  # can't be mapped, and is no model
         return set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = [(entry[1], entry.end()) for entry in _LOCATION.finditer(data)]
+        found, at = [], -1
+        # Weights are gigabytes: a plain search, and a look around what it finds, is the quickest.
+        while (at := data.find(b"location", at + 1)) >= 0:
+            near = _LOCATION.finditer(data, max(at - 32, 0), at + 10)
+            found += [(entry[1], entry.end()) for entry in near]
         return {
             data[end : end + length[0]].decode(errors="replace") if length else ""
             for length, end in found
