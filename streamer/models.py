@@ -2,9 +2,7 @@
 
 import ctypes
 import hashlib
-import mmap
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from streamer import preprocess
 from streamer.config import ModelsConfig
+from streamer.external import external_files
 from streamer.processor import has_vnni
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
@@ -39,11 +38,6 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 
 MOST_BYTES = 8 << 30
 """Of a model's files together."""
-
-_LOCATION = re.compile(
-    rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location(?:\x12([\x00-\x7f]))?", re.DOTALL
-)
-"""An entry's key, as protobuf may write it, and the length of its value where that comes next."""
 
 
 class _Part(BaseModel):
@@ -294,7 +288,7 @@ def check(manifest: Manifest, path: Path) -> None:
     _check(path, manifest)
     for part in manifest.parts:
         _check(path.with_name(part.file), part)
-    if foreign := _external(path) - {part.file for part in manifest.parts}:
+    if foreign := external_files(path) - {part.file for part in manifest.parts}:
         raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
 
 
@@ -345,25 +339,6 @@ def _check(path: Path, told: Manifest | File) -> None:
     if not same or found != told.sha256:
         what = "hash" if same else "size"
         raise StreamerError(f"model file {path} is altered: its {what} is not its manifest's")
-
-
-def _external(path: Path) -> set[str]:
-    """The files that an ONNX file takes weights from: the entries "location" of its tensors.
-
-    One that is written as no exporter does, to be overlooked, is given as "".
-    """
-    if not path.stat().st_size:  # can't be mapped, and is no model
-        return set()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found, at = [], -1
-        # Weights are gigabytes: a plain search, and a look around what it finds, is the quickest.
-        while (at := data.find(b"location", at + 1)) >= 0:
-            near = _LOCATION.finditer(data, max(at - 32, 0), at + 10)
-            found += [(entry[1], entry.end()) for entry in near]
-        return {
-            data[end : end + length[0]].decode(errors="replace") if length else ""
-            for length, end in found
-        }
 
 
 def check_runtime() -> None:
