@@ -250,13 +250,17 @@ def run(contender: Contender, clip: Path, cache: Path) -> Cost:
         child = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
-        while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if not first and any(rows(path) > 1 for path in Path(folder).glob("*/*_intervals.csv")):
-                first = time.monotonic() - began
-            if pid:
-                break
-            time.sleep(0.02)
+        try:
+            pid = 0
+            while not pid:
+                time.sleep(0.02)
+                pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+                tables = Path(folder).glob("*/*_intervals.csv")
+                if not first and any(rows(path) > 1 for path in tables):
+                    first = time.monotonic() - began
+        except BaseException:
+            child.kill()
+            raise
         wall = time.monotonic() - began
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
@@ -342,9 +346,12 @@ def main() -> None:
             chosen.append(contender)
     load = os.getloadavg()[0]
     costs, media = {}, duration(clip)
-    for contender in track(chosen, "replaying", console=Console(stderr=True)):
-        costs[contender] = cost = run(contender, clip.resolve(), cache)
-        print(f"{contender.name}: {cost.cpu / media:.3f} CPU s / media s", file=sys.stderr)
+    try:
+        for contender in track(chosen, "replaying", console=Console(stderr=True)):
+            costs[contender] = cost = run(contender, clip.resolve(), cache)
+            print(f"{contender.name}: {cost.cpu / media:.3f} CPU s / media s", file=sys.stderr)
+    except KeyboardInterrupt:  # what was measured is shown
+        print(f"{contender.name}: stopped", file=sys.stderr)
     show(costs, media, (load, os.getloadavg()[0]))
 
 
