@@ -43,7 +43,7 @@ class Contender:
     environment: tuple[tuple[str, str], ...] = ()
 
 
-SAME = ("face.detector=mtcnn", "face.detect_hz=2", "face.emotion=fer2013_vgg19_ten_crop")
+SAME = ("face.detector=mtcnn", "face.detect_hz=1", "face.emotion=fer2013_vgg19_ten_crop")
 EVERY_INTERVAL = ("speech.emotion=xlsr", "speech.min_voiced=0", "speech.hop_s=3")
 SMALL_FACE = "face.emotion=fer2013_vgg19_ten_crop-int8"
 CONTENDERS = [
