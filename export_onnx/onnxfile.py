@@ -15,8 +15,9 @@ from export_onnx.manifest import Json
 
 Precision = Literal["fp32", "fp16", "int8"]
 
-# Protocol buffers end at 2 GiB; the graph itself needs a little of it.
-ONE_FILE_BYTES = 1_900_000_000
+# Protocol buffers end at 2 GiB; and of a file beside it ONNX Runtime maps the weights into memory,
+# instead of copying them twice: a model of 1.3 GB is there in half the time, with half the memory.
+ONE_FILE_BYTES = 1 << 28
 DENSE = ("MatMul", "Gemm")
 
 
