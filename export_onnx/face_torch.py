@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from export_onnx.errors import ExportError
 from export_onnx.face_models import Request
-from export_onnx.face_verify import verify
+from export_onnx.face_verify import calibration_faces, verify
 from export_onnx.fetch import Member, Package
 from export_onnx.graph import OPSET
+from export_onnx.int8 import to_int8
 from export_onnx.manifest import Card, Source, check_name, make_manifest
-from export_onnx.onnxfile import DENSE, convert
+from export_onnx.onnxfile import convert
 from export_onnx.quiet import quiet
 from export_onnx.torch_file import find_numbers, find_state, read_file, read_object
 
@@ -86,7 +87,7 @@ def make_files(
 ) -> dict[str, bytes]:
     """Export `module`, compare it with the ONNX file, and return model and manifest by file name.
 
-    int8 is of convolutions too: they are nearly all of a face model.
+    int8 is static: its ranges are those of the bundled clip's faces.
 
     Args:
         module: in evaluation mode, takes float32 (N, *shape) and gives one output or a tuple.
@@ -112,7 +113,10 @@ def make_files(
     with tempfile.TemporaryDirectory() as scratch, quiet():
         full, path = Path(scratch) / "full.onnx", Path(scratch) / "model.onnx"
         _to_onnx(module, shape, outputs, full)
-        convert(full, path, precision, operators=(*DENSE, "Conv"))
+        if precision == "int8":
+            to_int8(full, path, "face", calibration_faces(shape[-1]))
+        else:
+            convert(full, path, precision)
         exact, model = full.read_bytes(), path.read_bytes()
     if request.verify:
         figures = verify(module, exact, model, shape, request)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from export_onnx.errors import ExportError
 from export_onnx.face_models import Request
 from export_onnx.manifest import Figure
-from export_onnx.verify import CLIP, LARGEST_DIFFERENCE, LEAST_AGREEMENT, Floats
+from export_onnx.verify import CLIP, EXACT_INT8, LARGEST_DIFFERENCE, LEAST_AGREEMENT, Floats
 
 BATCHES = (1, 7, 32)
 _EVERY = 10  # frames of the bundled clip
@@ -105,6 +105,19 @@ def read_faces(side: int) -> Floats:
     return np.repeat(pictures[:, None], 3, axis=1)
 
 
+def calibration_faces(side: int) -> Floats:
+    """Return faces (N, 3, side, side) as bright, dark and flat as a model may be given them.
+
+    Raises:
+        ExportError: the clip is not there or cannot be read.
+
+    """
+    faces = read_faces(side)[::6]
+    low, high = faces.min(axis=(1, 2, 3), keepdims=True), faces.max(axis=(1, 2, 3), keepdims=True)
+    stretched = (faces - low) / (high - low)
+    return np.concatenate([faces, stretched, faces / 4, 1 - faces / 4, stretched[..., ::-1]])
+
+
 def agreement(ours: ort.InferenceSession, theirs: ort.InferenceSession, faces: Floats) -> float:
     """Return the share of `faces` (N, 3, H, W), one at a time, with the same most probable class.
 
@@ -120,7 +133,9 @@ def _best(session: ort.InferenceSession, face: Floats) -> int:
 
 
 def _session(model: bytes) -> ort.InferenceSession:
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.add_session_config_entry(EXACT_INT8, "1")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _difference(module: nn.Module, session: ort.InferenceSession, shape: Sequence[int]) -> float:

@@ -30,6 +30,7 @@ class FaceConfig(Section):
     stale_s: Seconds
     track_s: Seconds
     max_px: Annotated[int, Field(ge=128, le=8192)]
+    detect_hz: Annotated[float, Field(gt=0, le=240)] | None
     detector: ModelName
     emotion: ModelName
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamer.config import FaceConfig
 from streamer.models import Model
 from streamer.mtcnn import Mtcnn
+from streamer.sparse import SparseDetector
 from streamer.tracking import Follower
 from streamer.types import Face, Floats, Image, Reading, StreamerError
 
@@ -162,11 +163,15 @@ class FaceReader:
     """
 
     def __init__(self, detector: Model, emotion: Model, config: FaceConfig) -> None:
+        self._sparse: SparseDetector | None = None
+        """Between pictures that are searched whole; BlazeFace, quick enough, needs none."""
         match detector.manifest.architecture:
             case "blazeface-short-range":
                 self._detector: BlazeFace | Mtcnn = BlazeFace(detector, config.min_score)
             case "mtcnn":
-                self._detector = Mtcnn(detector, config.min_score)
+                self._detector = mtcnn = Mtcnn(detector, config.min_score)
+                if config.detect_hz:
+                    self._sparse = SparseDetector(mtcnn, config.detect_hz)
             case other:
                 name = detector.manifest.name
                 raise StreamerError(f"model {name}: no detector of architecture {other!r} is known")
@@ -179,7 +184,7 @@ class FaceReader:
         None: no face, or by the rule ``single`` more than one, as in the original, or by
         ``largest`` none of the person that is followed.
         """
-        faces = self._detector.detect(image)
+        faces = self._sparse.detect(image, t) if self._sparse else self._detector.detect(image)
         if (followed := self._follower.follow(t, faces)) is None:
             return len(faces), None
         face, face_id = followed

@@ -5,6 +5,7 @@ convolutional networks", 2016; the details (areas, roundings, suppressions) are 
 facenet-pytorch uses the same weights, so that both find the same boxes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -15,12 +16,14 @@ from streamer.models import Model
 from streamer.types import Face, Floats, Image, StreamerError
 
 Indices = NDArray[np.int64]
+Sums = NDArray[np.int32]
 
 KEYS = ("min_face_px", "factor", "thresholds")
 """What its manifest must say besides what every detector's does."""
 
 _SIDES = [12, 24, 48]  # of the networks' pictures, in pixels
 _STRIDE, _CELL = 2, 12  # of the first network, in pixels of its scaled picture
+_REACH = 0.8  # around the middle of a face that is followed, in its longer sides
 
 
 class Mtcnn:
@@ -50,11 +53,39 @@ class Mtcnn:
 
     def detect(self, image: Image) -> list[Face]:
         """Faces in an RGB picture uint8 (H, W, 3), best first."""
-        # Sums of whole numbers under 2^53: exact, so every mean below is exact too.
-        sums = np.asarray(cv2.integral(image, sdepth=cv2.CV_64F), np.float64)
-        boxes = _squares(self._propose(sums))
-        boxes, _ = self._judge("rnet", sums, boxes, 1)
-        boxes, scores = self._judge("onet", sums, _squares(boxes), 2)
+        sums = _integral(image)
+        boxes, scores = self._correct(sums, self._propose(sums))
+        return self._faces(boxes, scores)
+
+    def follow(self, image: Image, faces: Sequence[Face]) -> list[Face]:
+        """Where ``faces`` of a picture shortly before are in this one, best first.
+
+        The last two steps alone look, around where each was. A face that they no longer take for
+        one is left out, and one of two that have come to lie on each other.
+        """
+        found, sure = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
+        for face in faces:
+            x, y = face.x + face.width / 2, face.y + face.height / 2
+            reach = _REACH * max(face.width, face.height)
+            left, top = max(int(x - reach), 0), max(int(y - reach), 0)
+            part = image[top : max(int(y + reach), 0), left : max(int(x + reach), 0)]
+            if not part.size:
+                continue
+            corner = np.array([left, top, left, top], np.float32)
+            box = np.array([[face.x, face.y, face.x + face.width, face.y + face.height]])
+            boxes, scores = self._correct(_integral(part), box.astype(np.float32) - corner)
+            found.append(boxes[:1] + corner)
+            sure.append(scores[:1])
+        boxes, scores = np.concatenate(found), np.concatenate(sure)
+        keep = _suppress(boxes, scores, 0.7, inner=True)
+        return self._faces(boxes[keep], scores[keep])
+
+    def _correct(self, sums: Sums, boxes: Floats) -> tuple[Floats, Floats]:
+        """The last two steps: boxes (N, 4), best first, and their scores (N,)."""
+        boxes, _ = self._judge("rnet", sums, _squares(boxes), 1)
+        return self._judge("onet", sums, _squares(boxes), 2)
+
+    def _faces(self, boxes: Floats, scores: Floats) -> list[Face]:
         faces = [
             Face(float(x), float(y), float(right - x), float(bottom - y), float(score))
             for (x, y, right, bottom), score in zip(boxes, scores, strict=True)
@@ -67,7 +98,7 @@ class Mtcnn:
         pixels = means.astype(np.float32) * self._scale + self._shift
         return self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
-    def _propose(self, sums: NDArray[np.float64]) -> Floats:
+    def _propose(self, sums: Sums) -> Floats:
         """Corrected boxes (N, 4) of all scales together."""
         height, width = sums.shape[0] - 1, sums.shape[1] - 1
         whole = np.array([[0, 0, width, height]])
@@ -94,9 +125,7 @@ class Mtcnn:
         keep = _suppress(together, np.concatenate(scores), 0.7)
         return _moved(together[keep], shift[keep], 0)
 
-    def _judge(
-        self, part: str, sums: NDArray[np.float64], boxes: Floats, step: int
-    ) -> tuple[Floats, Floats]:
+    def _judge(self, part: str, sums: Sums, boxes: Floats, step: int) -> tuple[Floats, Floats]:
         """Boxes (N, 4) that the network of ``step`` takes for faces, corrected, and scores (N,)."""
         limits = np.array([sums.shape[1] - 1, sums.shape[0] - 1])
         cut = np.trunc(boxes).astype(np.int64)
@@ -118,7 +147,13 @@ class Mtcnn:
         return boxes[keep], scores[keep]
 
 
-def _means(sums: NDArray[np.float64], boxes: Indices, size: tuple[int, int]) -> NDArray[np.float64]:
+def _integral(image: Image) -> Sums:
+    """Sums (H + 1, W + 1, 3) over all that lies above and left, modulo 2^32."""
+    # Differences over a cell are far below 2^31, so exact; wider numbers cost three times as much.
+    return np.asarray(cv2.integral(image, sdepth=cv2.CV_32S), np.int32)
+
+
+def _means(sums: Sums, boxes: Indices, size: tuple[int, int]) -> NDArray[np.float64]:
     """Mean colours (N, height, width, 3) of ``boxes`` (N, 4) cut into ``size`` cells.
 
     ``sums`` (H + 1, W + 1, 3) is the picture's integral. A cell takes every pixel that it touches,
@@ -132,8 +167,11 @@ def _means(sums: NDArray[np.float64], boxes: Indices, size: tuple[int, int]) -> 
     (top, bottom), (left, right) = edges
     area = (bottom - top)[:, :, None] * (right - left)[:, None]
     if len(boxes) == 1:  # the whole picture at one scale: rows first costs a third
-        rows = sums[bottom[0]] - sums[top[0]]
-        total = (rows[:, right[0]] - rows[:, left[0]])[None]
+        rows = np.take(sums, bottom[0], axis=0)
+        rows -= np.take(sums, top[0], axis=0)
+        total = np.take(rows, right[0], axis=1)
+        total -= np.take(rows, left[0], axis=1)
+        total = total[None]
     else:
         y, x, bottom, right = top[:, :, None], left[:, None], bottom[:, :, None], right[:, None]
         total = sums[bottom, right] - sums[y, right] - sums[bottom, x] + sums[y, x]

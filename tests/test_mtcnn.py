@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamer import config as configuration
-from streamer import models
+from streamer import models, mtcnn
 from streamer.face import FaceReader
 from streamer.mtcnn import Mtcnn
 from streamer.pipeline import Models
@@ -68,6 +68,16 @@ def test_boxes_equal_facenet_pytorchs(
 @pytest.mark.parametrize("shape", [(1, 1), (11, 300), (19, 19), (20, 20), (240, 320)])
 def test_no_face_is_no_error(detector: Mtcnn, shape: tuple[int, int]) -> None:
     assert detector.detect(np.full((*shape, 3), 120, np.uint8)) == []
+
+
+def test_means_of_a_huge_picture_are_exact() -> None:
+    image = np.full((3000, 4000, 3), 255, np.uint8)  # whose sum needs more than 31 bits
+    image[2000:] = 3
+    sums = mtcnn._integral(image)
+    cells = np.array([[0, 0, 4000, 3000]])
+    assert (mtcnn._means(sums, cells, (3, 4))[0] == np.array([255, 255, 3])[:, None, None]).all()
+    several = mtcnn._means(sums, np.array([[3900, 1900, 4000, 2000], [8, 2100, 20, 2112]]), (2, 2))
+    assert (several == np.array([255, 3])[:, None, None, None]).all()
 
 
 def test_reader_uses_it(demo: list[Image]) -> None:
