@@ -56,7 +56,7 @@ class Budget:
 
 
 BUDGETS = [
-    Budget("models_share", "models' part of the pipeline's CPU time", more=True),
+    Budget("models_share", "models' part of the pipeline's CPU time", more=True, anywhere=False),
     Budget("models_cost", "models' CPU time, in that of a reference network", anywhere=False),
     Budget("help_modules", "modules that `streamer --help` loads"),
     Budget("replay_modules", "modules that a replay loads before its models"),
