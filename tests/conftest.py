@@ -1,11 +1,15 @@
 """What every test is held to: no leaked thread, no logged error, nothing written to the home."""
 
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# A job in a shell's background ignores Ctrl-C, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
