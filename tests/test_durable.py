@@ -148,7 +148,11 @@ def test_a_folder_deleted_during_the_run_is_made_again(
 ) -> None:
     assert run(tmp_path / "whole", source) == []
     folder = tmp_path / "deleted"
-    source.hooks = {8.0: lambda: shutil.rmtree(folder)}
+
+    def delete() -> None:  # at once: while it is emptied, a file may be made in it again
+        shutil.rmtree(folder.rename(tmp_path / "gone"))
+
+    source.hooks = {8.0: delete}
     (note,) = run(folder, source)
     assert "deleted" in note
     assert contents(folder) == contents(tmp_path / "whole")
