@@ -128,6 +128,23 @@ def sites() -> dict[str, int]:
     return {str(s.traceback): s.size for s in found}
 
 
+def fill() -> None:
+    """Fill what fills up once and then stays, over the first hours: what else grows is growth.
+
+    NumPy keeps up to seven freed blocks of each size under 1 kB, 3.7 MB in all; OpenBLAS touches
+    its work memory as the matrices behind agreement.json grow, to MAX_CELLS.
+    """
+    import numpy as np
+
+    from streamer.figures import QUICK
+    from streamer.resampling import MAX_CELLS
+    from streamer.timeline import NIL
+
+    blocks = [np.empty(size, np.uint8) for size in range(1024) for _ in range(7)]
+    del blocks
+    np.ones((QUICK, MAX_CELLS)) @ np.ones((MAX_CELLS, NIL * NIL))
+
+
 def session(out: Path, url: str, seconds: float, traced: bool) -> None:
     """`streamer live`, sampled; ends the process."""
     from streamer import run
@@ -145,6 +162,7 @@ def session(out: Path, url: str, seconds: float, traced: bool) -> None:
             super().run(both)
 
     vars(run)["Pipeline"] = Sampled
+    fill()
     if traced:
         tracemalloc.start()
     sys.argv = ["streamer", "live", "--yes", "--camera", url, "--mic", "default", "--json"]

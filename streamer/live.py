@@ -14,6 +14,7 @@ from streamer.config import Config
 from streamer.consent import ask_once
 from streamer.dashboard import Live
 from streamer.keys import Keyboard, Keys, Note
+from streamer.memory import return_pictures
 from streamer.pipeline import Models, Pipeline
 from streamer.preview import Preview
 from streamer.recorder import Recorder
@@ -63,6 +64,7 @@ def live_session(options: LiveOptions, console: Console) -> Outcome:
     tell_once(loaded, console)
     manifests = [model.manifest for model in loaded.all()]
     ask_once(manifests, console, yes=options.yes, record=options.record)
+    return_pictures()
     clock, stop = LiveClock(), Event()
     with ExitStack() as stack:
         screen = Console(file=stack.enter_context(quiet()), highlight=False, emoji=False)

@@ -1,5 +1,7 @@
-"""Memory does not grow with the length of the file."""
+"""Memory does not grow with the length of the file, or of a session."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from inputs import repeat
@@ -8,12 +10,38 @@ from memory import peak_mb
 from streamer import config as configuration
 from streamer.pipeline import Models
 
+ROOT = Path(__file__).parents[1]
+
 
 def test_five_times_the_length_costs_the_same_memory(tmp_path: Path) -> None:
     short = peak_mb(repeat(tmp_path / "short.mkv", 60), tmp_path)
     long = peak_mb(repeat(tmp_path / "long.mkv", 300), tmp_path)
     assert long < 1.1 * short
     assert long < 600
+
+
+PICTURES = """
+from pathlib import Path
+import numpy as np
+from streamer.memory import return_pictures
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+assert return_pictures()
+np.ones(1 << 20, np.uint8)  # glibc would learn from it to keep such
+pictures, small = [], []
+for _ in range(20):
+    pictures.append(np.ones(1 << 20, np.uint8))
+    small.append(np.ones(1 << 14, np.uint8))
+before = resident()
+pictures.clear()
+assert resident() < before - 19 * (1 << 20)
+"""
+
+
+def test_pictures_go_back_to_the_system() -> None:
+    subprocess.run([sys.executable, "-c", PICTURES], check=True, cwd=ROOT)
 
 
 def test_nothing_is_kept_for_each_length_of_a_window() -> None:
