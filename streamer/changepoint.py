@@ -205,4 +205,18 @@ class ChangePointSegmenter:
         mean = sums[-1] / seconds[-1]
         scatter = max(1 - float(mean @ mean) - ratio[0] / seconds[-1], 0.0) + STEADY
         needed = self._config.evidence_s * (1 + self._young[0].window / LOOK_S)
-        return bool(ratio[0] > needed * scatter and ratio[0] >= ratio.max())
+        if not (ratio[0] > needed * scatter and ratio[0] >= ratio.max()):
+            return False
+        # Windows that reach over the boundary count for both sides by their shares.
+        return bool(np.argmax(self._ahead()) != np.argmax(self._total_to(first)))
+
+    def _total_to(self, at: float) -> NDArray[np.float64]:
+        """The sum of the open interval's probabilities if it ends ``at`` s, (7,)."""
+        assert self._open is not None
+        start, total = self._open.start, self._open.total
+        for sample in self._past:
+            most = sample.own(start) - LEAST_SHARE
+            total = total - min(sample.share(at), most) * sample.probs
+        for sample in self._young:
+            total = total + sample.share(start, at) * sample.probs
+        return total

@@ -153,6 +153,18 @@ def test_a_short_gap_is_bridged_and_a_long_one_ends_the_row_where_it_began() -> 
     assert [(r.start, r.end, r.closed_by) for r in rows] == [(0, 3, "gap"), (4.5, 6, "end")]
 
 
+@pytest.mark.parametrize("change", [10.0, 10.1, 10.25, 10.4])
+def test_windows_that_reach_over_a_change_are_no_interval_of_their_own(change: float) -> None:
+    said = []
+    for middle in np.arange(0, 20, 0.5):
+        after = np.clip((middle + 1.5 - change) / 3, 0, 1)  # the share of the window
+        probs = ((1 - after) * HAPPY + after * SAD).astype(np.float32)
+        said.append(Prediction("voice", middle - 0.25, middle - 1.5, middle + 1.5, probs))
+    rows = segment(said, 20.0)
+    assert [row.label for row in rows] == ["Happy", "Sad"]
+    assert rows[1].start == pytest.approx(change, abs=1)
+
+
 def test_the_open_interval_shows_its_emotion_by_now() -> None:
     segmenter = ChangePointSegmenter("face", CONFIG)
     assert CONFIG.min_interval_s > 1  # so that Happy is too short to be told from Sad
