@@ -71,9 +71,9 @@ class ChangePointSegmenter:
     probabilities is judged by the same measure as a marked one. When c is ``lag_s`` old it becomes
     a boundary if its evidence exceeds ``evidence_s``, no later candidate has a larger ratio, the
     interval before it is at least ``min_interval_s`` long, and the most probable emotion of the two
-    sides differs. Overlapping windows repeat each other: windows of w seconds need
-    1 + w / LOOK_S times the evidence. What comes less than ``lag_s`` before an end is not told
-    apart from what is before it.
+    sides differs, as they would be closed. Overlapping windows repeat each other: windows of w
+    seconds need 1 + w / LOOK_S times the evidence. What comes less than ``lag_s`` before an end is
+    not told apart from what is before it.
 
     An interval's probabilities are the mean of its predictions, each counted by the share of its
     window that lies inside, those of neighbouring cells too where their windows reach into it.
