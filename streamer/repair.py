@@ -6,7 +6,6 @@ that loses one is kept as NAME.csv.old. Done twice it changes nothing.
 """
 
 import csv
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 from streamer.agreement_file import pretty
 from streamer.figures import document
 from streamer.journal import Journal, Record, sync_folder
-from streamer.tables import HEADERS, MODALITIES, replace_file, seconds, write_summary
+from streamer.tables import HEADERS, MODALITIES, line_of, replace_file, seconds, write_summary
 from streamer.timeline import Timeline
 from streamer.types import EMOTIONS, Interval, Modality, StreamerError
 
@@ -28,7 +27,7 @@ Values = dict[str, str]
 
 def repair(folder: Path) -> list[str]:
     """Make a session good; a line for each thing that was done. Raises StreamerError if another
-    run writes the session, if it is none, or if it can't be written.
+    run writes the session, if it is none, if others wrote into it, or if it can't be written.
     """
     with repaired(folder) as (journal, done):
         journal.remove()
@@ -114,7 +113,7 @@ def _from_tables(folder: Path) -> list[str]:
             replace_file(folder, path.name, f"{header}\n")
             done.append(f"{path.name}: made again, with its header")
         elif torn:
-            text = "".join([_line(first), *lines]) if first else ""
+            text = "".join([line_of(first), *lines]) if first else ""
             told = f"{torn} bytes of torn rows cut"
             replace_file(folder, path.name, text)
             done.append(f"{path.name}: {told}")
@@ -142,7 +141,7 @@ def _pairs(folder: Path, tables: dict[str, tuple[list[str], list[str]]]) -> list
     """Make the four paired tables agree: the rows of face and voice that both are there, then what
     follows from them.
     """
-    video, audio = _values(tables["video_intervals"]), _values(tables["audio_intervals"])
+    video, audio = (_values(folder, n, tables[n]) for n in ("video_intervals", "audio_intervals"))
     duration = tables["modality_duration"][1]
     has_sound = bool(audio) or (not duration and _has_sound(folder))
     keys = {_key(row) for row in video}
@@ -166,7 +165,7 @@ def _pairs(folder: Path, tables: dict[str, tuple[list[str], list[str]]]) -> list
             derived["modality_mismatch"].append(values)
     for name, all_values in derived.items():
         columns = tables[name][0]
-        lines = [_line([v.get(column, "") for column in columns]) for v in all_values]
+        lines = [line_of([v.get(column, "") for column in columns]) for v in all_values]
         done += _set(folder, name, tables[name], lines)
     return done
 
@@ -184,22 +183,33 @@ def _set(
         told.append(f"{_count(out)} without a partner taken out (kept in {_keep(folder, path)})")
     if back or not out:
         told.append(f"{_count(back)} put back from the intervals")
-    replace_file(folder, path.name, "".join([_line(columns), *lines]))
+    replace_file(folder, path.name, "".join([line_of(columns), *lines]))
     return [f"{path.name}: {', '.join(told)}"]
 
 
-def _values(table: tuple[list[str], list[str]]) -> list[Values]:
-    return list(csv.DictReader(table[1], table[0]))
+def _values(folder: Path, name: str, table: tuple[list[str], list[str]]) -> list[Values]:
+    rows = list(csv.DictReader(table[1], table[0]))
+    with _as_written(folder, name):
+        for row in rows:
+            _span(row)
+    return rows
+
+
+@contextmanager
+def _as_written(folder: Path, table: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError):
+        text = f"{folder / table}.csv has columns or values of no session: take out what is not its"
+        raise StreamerError(text, status=1) from None
+
+
+def _span(row: Values) -> tuple[float, float]:
+    return float(row["start"]), float(row["end"])
 
 
 def _key(row: Values) -> tuple[str, ...]:
     return row["start"], row["end"], row.get("face_id", "")
-
-
-def _line(row: list[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(row)
-    return line.getvalue()
 
 
 # What else a session has
@@ -240,12 +250,19 @@ def _conclude(folder: Path) -> list[str]:
 
 
 def _play(folder: Path, modality: Modality, timeline: Timeline) -> None:
-    path, last = folder / f"{INTERVALS[modality]}.csv", 0.0
-    with path.open(encoding="utf-8", newline="") as file:
+    name, last = INTERVALS[modality], 0.0
+    path = folder / f"{name}.csv"
+    with path.open(encoding="utf-8", newline="") as file, _as_written(folder, name):
         for row in csv.DictReader(file):
-            start, last = float(row["start"]), float(row["end"])
-            if row["emotion"] in EMOTIONS:
-                closed: Any = row["closed_by"]
-                interval = Interval(modality, row["emotion"], start, last, 1, 1, 1, closed)
+            interval = _interval(modality, row)
+            last = interval.end
+            if interval.label in EMOTIONS:
                 timeline.update(modality, [interval], last)
     timeline.finish(modality, last)
+
+
+def _interval(modality: Modality, row: Values) -> Interval:
+    """What agreement.json is made of."""
+    closed: Any = row["closed_by"]
+    whose = int(row.get("face_id") or 0)
+    return Interval(modality, row["emotion"], *_span(row), 1, 1, 1, closed, face_id=whose)

@@ -51,11 +51,11 @@ class Table:
         self._file = path.open("xb", buffering=0)
         self._length = 0
         self._dirty = False
-        self._write(_line(header))
+        self._write(line_of(header))
 
     def append(self, *row: str) -> None:
         """Write one row."""
-        self._write(_line(row))
+        self._write(line_of(row))
 
     def sync(self) -> None:
         """Bring what was written to the disk."""
@@ -103,7 +103,7 @@ class SessionTables:
         headers = {name: f"{header}\n" for name, header in HEADERS.items()}
         if predictions:
             for m in MODALITIES:
-                headers[f"{m}_predictions"] = _line(columns(m, self._vocabularies.get(m)))
+                headers[f"{m}_predictions"] = line_of(columns(m, self._vocabularies.get(m)))
         known = {n: _rows(folder, n, h) for n, h in headers.items()} if journal else {}
         self._known = {name: rows for name, rows in known.items() if rows}
         self._held: list[tuple[str, str]] = []
@@ -195,7 +195,7 @@ class SessionTables:
         return held + self.writer.waiting(table) + self.writer.lost[table]
 
     def _append(self, table: str, *row: str) -> None:
-        line = _line(row)
+        line = line_of(row)
         if not self._known:
             self.writer.add(table, line)
         elif table not in self._known:
@@ -377,7 +377,8 @@ def _rows(folder: Path, table: str, header: str) -> deque[str]:
     return deque(lines)
 
 
-def _line(row: Sequence[str]) -> str:
+def line_of(row: Sequence[str]) -> str:
+    """A row as it stands in a table, with its newline."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(row)
     return line.getvalue()

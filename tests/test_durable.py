@@ -19,14 +19,17 @@ from typer.testing import CliRunner
 from streamer import journal as files
 from streamer import pipeline as wiring
 from streamer import writer
+from streamer.agreement_file import pretty
 from streamer.cli import app
 from streamer.dashboard import render
+from streamer.figures import document
 from streamer.journal import JOURNAL, Journal
 from streamer.pairing import Pair, Voice
 from streamer.repair import repair, repaired
 from streamer.resources import demo_clip
 from streamer.screen import view
 from streamer.tables import HEADERS, SessionTables, write_summary
+from streamer.timeline import Timeline
 from streamer.types import Interval, StreamerError
 
 FACE = Interval("face", "Sad", 1.0, 2.0, 0.5, 0.5, 10, "change")
@@ -378,6 +381,40 @@ def test_the_journal_makes_any_table_good(tmp_path: Path, tail: bytes) -> None:
     ]
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
     assert repair(tmp_path) == []
+
+
+def killed_session(folder: Path, faces: list[Interval]) -> None:
+    """A session of pictures without sound that was killed after these rows."""
+    with SessionTables(folder) as tables:
+        for face in faces:
+            tables.pair(Pair(face, Voice(None), sound=False))
+    source = {"has_video": True, "has_audio": False, "start_s": 0.0}
+    config = {"agreement": {"tolerance_s": 1.0}}
+    write_summary(folder, {"state": "running", "source": source, "config": config})
+
+
+def test_from_one_person_to_another_nothing_changes_after_a_repair_either(tmp_path: Path) -> None:
+    said = [("Sad", "face", 1), ("Happy", "change", 2), ("Angry", "gap", 2)]
+    faces = [
+        Interval("face", label, n, n + 1.0, 0.5, 0.5, 10, closed, face_id=whose)  # type: ignore[arg-type]
+        for n, (label, closed, whose) in enumerate(said)
+    ]
+    killed_session(tmp_path, faces)
+    repair(tmp_path)
+    timeline = Timeline(["face"], 0.0, 1.0)
+    timeline.update("face", faces, 3.0)
+    timeline.finish("face", 3.0)
+    assert timeline.lanes["face"].changes.sum() == 1
+    agreement = json.loads((tmp_path / "agreement.json").read_text(encoding="utf-8"))
+    assert agreement == json.loads(pretty(document(timeline)))
+
+
+def test_a_table_that_others_wrote_into_is_told_in_a_line(tmp_path: Path) -> None:
+    killed_session(tmp_path, [FACE])
+    table = tmp_path / "video_intervals.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("1.000", "now"), encoding="utf-8")
+    with pytest.raises(StreamerError, match=r"video_intervals\.csv has columns or values of no"):
+        repair(tmp_path)
 
 
 def test_a_folder_that_is_no_session_is_left_alone(tmp_path: Path) -> None:
