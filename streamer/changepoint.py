@@ -8,7 +8,7 @@ interval show? From everything between its two boundaries, when it closes.
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +130,9 @@ class ChangePointSegmenter:
             end, closed_by = self._gap.since, "gap"
         while self._young:
             self._take(self._young.popleft())
-        closed = [self._close(end, closed_by)] if self._open else []
+        closed = []
+        if self._open:
+            closed.append(self._ended(end).close(self._modality, end, closed_by))
         self._open, self._gap.since = None, None
         self._past.clear()
         return closed
@@ -154,28 +156,29 @@ class ChangePointSegmenter:
 
     def _split(self, at: float) -> Interval:
         """End the open interval ``at`` s and begin the next there."""
-        before = self._open
-        assert before is not None
         after = Stretch(at)
         for sample in self._past:
             if (beyond := sample.share(at)) > 0:
                 after.weigh(sample.prediction, beyond)
-        for sample in self._young:
-            if (reach := sample.share(before.start, at)) > 0:
-                before.weigh(sample.prediction, reach)
-        closed = self._close(at, "change")
+        closed = self._ended(at).close(self._modality, at, "change")
         self._open = after
         self._past.clear()
         return closed
 
-    def _close(self, end: float, closed_by: ClosedBy) -> Interval:
-        """The open interval as it is if it ends at ``end`` s."""
+    def _ended(self, at: float) -> Stretch:
+        """The open interval as it is if it ends ``at`` s: windows that reach over its end, from
+        either side, count by their shares.
+        """
         assert self._open is not None
+        stretch = replace(self._open)
+        for sample in self._young:
+            if (reach := sample.share(stretch.start, at)) > 0:
+                stretch.weigh(sample.prediction, reach)
         for sample in self._past:
-            if (beyond := sample.share(end)) > 0:
-                most = sample.own(self._open.start) - LEAST_SHARE
-                self._open.weigh(sample.prediction, -min(beyond, most))
-        return self._open.close(self._modality, end, closed_by)
+            if (beyond := sample.share(at)) > 0:
+                most = sample.own(stretch.start) - LEAST_SHARE
+                stretch.weigh(sample.prediction, -min(beyond, most))
+        return stretch
 
     def _ahead(self) -> NDArray[np.float64]:
         """The sum of the probabilities in the look-ahead, (7,)."""
@@ -189,7 +192,7 @@ class ChangePointSegmenter:
         if not self._past or first - self._open.start < self._config.min_interval_s - 1e-6:
             return False
         if np.argmax(self._ahead()) == np.argmax(self._open.total):
-            return False
+            return False  # as mostly: spares the rest
         samples = [*self._past, *self._young]
         weights = np.array([s.weight for s in samples])
         seconds = np.concatenate([[0.0], np.cumsum(weights)])
@@ -207,16 +210,4 @@ class ChangePointSegmenter:
         needed = self._config.evidence_s * (1 + self._young[0].window / LOOK_S)
         if not (ratio[0] > needed * scatter and ratio[0] >= ratio.max()):
             return False
-        # Windows that reach over the boundary count for both sides by their shares.
-        return bool(np.argmax(self._ahead()) != np.argmax(self._total_to(first)))
-
-    def _total_to(self, at: float) -> NDArray[np.float64]:
-        """The sum of the open interval's probabilities if it ends ``at`` s, (7,)."""
-        assert self._open is not None
-        start, total = self._open.start, self._open.total
-        for sample in self._past:
-            most = sample.own(start) - LEAST_SHARE
-            total = total - min(sample.share(at), most) * sample.probs
-        for sample in self._young:
-            total = total + sample.share(start, at) * sample.probs
-        return total
+        return bool(np.argmax(self._ahead()) != np.argmax(self._ended(first).total))

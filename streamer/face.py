@@ -248,9 +248,8 @@ def _turned(image: Image, x: float, y: float, up: float, side: float, roll: floa
     degrees; edges as in _square.
     """
     size = max(round(side), 2)
-    turn = cv2.getRotationMatrix2D(
-        (x - 0.5, y - 0.5), roll, 1.0
-    )  # OpenCV counts from a pixel's middle
+    middle = x - 0.5, y - 0.5  # OpenCV counts from a pixel's middle
+    turn = cv2.getRotationMatrix2D(middle, roll, 1.0)
     turn[:, 2] += np.array([size / 2 - x, size / 2 + up - y])
     edge = cv2.BORDER_REPLICATE
     return np.asarray(cv2.warpAffine(image, turn, (size, size), borderMode=edge), np.uint8)

@@ -5,6 +5,7 @@ an interval ends where the next begins, or where its face or voice was lost.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -211,13 +212,11 @@ class HysteresisSegmenter:
         self._rival = None
 
 
-class ConfidentSegmenter:
-    """Another segmenter, whose intervals are named Unknown where their score is below
-    ``min_confidence``, 0…1. The open interval keeps its emotion: it may yet become probable.
-    """
+class Mapped:
+    """Another segmenter, each of whose intervals is given as ``change`` makes it."""
 
-    def __init__(self, segmenter: Segmenter, min_confidence: float) -> None:
-        self._segmenter, self._min_confidence = segmenter, min_confidence
+    def __init__(self, segmenter: Segmenter, change: Callable[[Interval], Interval]) -> None:
+        self._segmenter, self._change = segmenter, change
 
     @property
     def settled(self) -> float:
@@ -231,12 +230,20 @@ class ConfidentSegmenter:
 
     def push(self, prediction: Prediction) -> list[Interval]:
         """Take the next prediction; return what it closes."""
-        return self._named(self._segmenter.push(prediction))
+        return [self._change(row) for row in self._segmenter.push(prediction)]
 
     def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
         """Close what is open at ``end``."""
-        return self._named(self._segmenter.finish(end, closed_by))
+        return [self._change(row) for row in self._segmenter.finish(end, closed_by)]
 
-    def _named(self, closed: list[Interval]) -> list[Interval]:
-        least = self._min_confidence
-        return [replace(row, label=UNKNOWN) if row.score < least else row for row in closed]
+
+class ConfidentSegmenter(Mapped):
+    """Another segmenter, whose intervals are named Unknown where their score is below
+    ``min_confidence``, 0…1. The open interval keeps its emotion: it may yet become probable.
+    """
+
+    def __init__(self, segmenter: Segmenter, min_confidence: float) -> None:
+        def named(row: Interval) -> Interval:
+            return replace(row, label=UNKNOWN) if row.score < min_confidence else row
+
+        super().__init__(segmenter, named)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from streamer.types import ClosedBy, Face, Interval, Prediction, Running, Segmenter
+from streamer.segmenter import Mapped
+from streamer.types import Face, Interval, Prediction, Segmenter
 
 GATE = 1.5
 """A face is not taken for one that is further off: distance in sides plus |log| of the sizes'
@@ -137,24 +138,15 @@ class Follower:
         return (face, self._followed) if face else None
 
 
-class PerFace:
+class PerFace(Mapped):
     """A segmenter none of whose intervals holds two people: another face_id closes the open one.
 
     A prediction without a face_id does not tell people apart and changes nothing.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter, self._id = segmenter, 0
-
-    @property
-    def settled(self) -> float:
-        """As the segmenter's."""
-        return self._segmenter.settled
-
-    @property
-    def running(self) -> Running | None:
-        """The open interval."""
-        return self._segmenter.running
+        super().__init__(segmenter, lambda row: replace(row, face_id=self._id))
+        self._id = 0
 
     def push(self, prediction: Prediction) -> list[Interval]:
         """Take the next prediction; return what it closes."""
@@ -162,11 +154,4 @@ class PerFace:
         if prediction.face_id not in (0, self._id):
             closed = self.finish(prediction.time, "face")
             self._id = prediction.face_id
-        return closed + self._own(self._segmenter.push(prediction))
-
-    def finish(self, end: float, closed_by: ClosedBy) -> list[Interval]:
-        """Close what is open at ``end``."""
-        return self._own(self._segmenter.finish(end, closed_by))
-
-    def _own(self, intervals: list[Interval]) -> list[Interval]:
-        return [replace(interval, face_id=self._id) for interval in intervals]
+        return closed + super().push(prediction)
