@@ -9,8 +9,6 @@ capture of the newest datum to its prediction, and from the end of an interval t
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -64,7 +62,7 @@ class Camera(BaseHTTPRequestHandler):
 def speaker(place: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The camera's URL, and the environment in which the default microphone hears the clip."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from test_portaudio import PULSE, environment, pulseaudio
+    from loudspeaker import PULSE, environment, pulseaudio, voice
 
     Camera.shown = pictures()
     with ExitStack() as stack:
@@ -73,11 +71,7 @@ def speaker(place: Path) -> Iterator[tuple[str, dict[str, str]]]:
         stack.callback(server.shutdown)
         env = environment(place, PULSE)
         stack.enter_context(pulseaudio(env))
-        sound = place / "sound.wav"
-        _write_sound(sound)
-        player = f"while paplay {sound}; do :; done"
-        playing = subprocess.Popen(["sh", "-c", player], env=env, start_new_session=True)
-        stack.callback(lambda: os.killpg(playing.pid, signal.SIGKILL))
+        stack.enter_context(voice(env, place))
         yield f"http://127.0.0.1:{server.server_port}/", env
 
 
@@ -98,17 +92,6 @@ def main() -> None:
     about = json.loads(done.stdout)
     for key in ("latency_s", "frames", "windows", "devices", "transitions", "seconds", "cpu_s"):
         print(key, json.dumps(about[key], indent=1, ensure_ascii=False))
-
-
-def _write_sound(path: Path) -> None:
-    with av.open(str(CLIP)) as clip, av.open(str(path), "w") as out:
-        stream = out.add_stream("pcm_s16le", rate=48_000, layout="mono")
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
-        for frame in clip.decode(audio=0):
-            for piece in resampler.resample(frame):
-                piece.pts = None
-                out.mux(stream.encode(piece))
-        out.mux(stream.encode(None))
 
 
 if __name__ == "__main__":

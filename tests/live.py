@@ -15,6 +15,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from media import chirp, number_of, picture
+from serving import serving
 
 from streamer import config as configuration
 from streamer.clock import LiveClock, monotonic
@@ -218,16 +219,11 @@ def mjpeg(**about: Any) -> Iterator[Mjpeg]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        camera.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as camera.port:
         try:
             yield camera
         finally:
             over.set()
-            server.shutdown()
-            thread.join()
 
 
 FPS, SOUND_HZ, AAC_FRAME = 25, 48_000, 1024

@@ -13,6 +13,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import BinaryIO
 
 from live import FPS, Encoded
+from serving import serving
 
 from streamer.clock import monotonic
 
@@ -138,13 +139,8 @@ def rtmp() -> Iterator[Rtmp]:
                     self.wfile.write(message(kind, content, ms, STREAM))
                 number += 1
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        camera.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(ThreadingTCPServer(("127.0.0.1", 0), Handler)) as camera.port:
         try:
             yield camera
         finally:
             over.set()
-            server.shutdown()
-            thread.join()

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from live import FPS
 from media import chirp, picture
+from serving import serving
 
 from streamer.clock import monotonic
 
@@ -154,13 +155,8 @@ def rtsp() -> Iterator[Rtsp]:
                 session.send(number)
                 number += 1
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        camera.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(ThreadingTCPServer(("127.0.0.1", 0), Handler)) as camera.port:
         try:
             yield camera
         finally:
             over.set()
-            server.shutdown()
-            thread.join()

@@ -26,6 +26,7 @@ from media import (
     picture,
     turn,
 )
+from serving import serving
 
 from streamer.clock import Clock, FreeClock, PacedClock
 from streamer.ring import AudioRing, FrameRing
@@ -571,12 +572,8 @@ def server() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
-        thread.join()
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 def hls(target: str) -> str:

@@ -432,27 +432,58 @@ def test_the_plain_line_tells_of_a_lost_device(session: Session) -> None:
 # Back-pressure
 
 
-class Overloaded:
-    """A camera and a face model in one virtual time, in the worker's thread: a look takes ``cost``
-    s, and the pictures of that time wait in the ring.
-    """
+class Load:
+    """A device and its model in the worker's thread, in virtual time: a look takes ``cost`` s."""
+
+    def __init__(self, kind: str, cost: Callable[[float], float]) -> None:
+        self.now = 0.0
+        self.looks: list[tuple[float, float]] = []
+        """(the time that was looked at, how late its prediction was), s."""
+        self.shown: list[str] = []
+        self.done = threading.Event()
+        self.kind, self.cost = kind, cost
+
+    def attach(self, made: Pipeline) -> None:
+        """Have what comes next come in virtual time."""
+        raise NotImplementedError
+
+    def hear(self, input_values: Any) -> Any:
+        """The voice's model."""
+        self.now += self.cost(self.now)
+        return hear_emotion(input_values)
+
+    def looked(self, t: float) -> None:
+        """Note a look at ``t`` s."""
+        self.looks.append((t, self.now - t))
+        self.shown.append(self.view())
+
+    def run(self, folder: Path, patched: pytest.MonkeyPatch) -> Pipeline:
+        """A live session of it, to its end."""
+        patched.setattr(workers, "monotonic", lambda: self.now)
+        clock, stop = LiveClock(), threading.Event()
+        patched.setattr(clock, "restart", lambda: None)
+        clock.origin = 0.0
+        device = Gadget(self.kind, lambda *_: self.done.wait(WAIT_S), ends=True)
+        source = LiveSource(clock, [device.part])
+        loaded = models(voice=self.hear)
+        made, tables = pipeline(folder, source, clock=clock, stop=stop, loaded=loaded)
+        with tables, ExitStack() as stack:
+            desk = Desk(source, clock, stop, folder, False, stack)
+            self.view = lambda: desk.view(made).slowed
+            self.attach(made)
+            made.run(lambda: None)
+        assert self.done.is_set()
+        return made
+
+
+class Watching(Load):
+    """A camera; the pictures of a look's time wait in the ring."""
 
     def __init__(self, seconds: float, cost: Callable[[float], float]) -> None:
-        self.now = 0.0
+        super().__init__("camera", cost)
         self._left = [frame(k / 30) for k in range(round(30 * seconds))][::-1]
-        self._cost = cost
-        self.looks: list[tuple[float, float]] = []
-        """(a picture's time, how late its prediction was), s."""
-        self.shown: list[str] = []
-        self._done = threading.Event()
 
-    def script(self, _frames: FrameSink, _audio: AudioSink) -> None:
-        assert self._done.wait(WAIT_S)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def attach(self, made: Pipeline, view: Callable[[], str]) -> None:
+    def attach(self, made: Pipeline) -> None:
         ring, take = made.frames, made.frames.take
 
         def arriving() -> Frame | float | None:
@@ -462,15 +493,14 @@ class Overloaded:
                 ring.put(arrived)
             if not self._left:
                 ring.close()
-                self._done.set()
+                self.done.set()
             taken = take()
             self._t = taken.t if isinstance(taken, Frame) else 0.0
             return taken
 
         def look() -> None:
-            self.now += self._cost(self.now)
-            self.looks.append((self._t, self.now - self._t))
-            self.shown.append(view())
+            self.now += self.cost(self.now)
+            self.looked(self._t)
 
         made.frames.take = arriving  # type: ignore[method-assign]
         made.face._reader = ScriptedReader(look)  # type: ignore[assignment]
@@ -479,17 +509,8 @@ class Overloaded:
 def test_an_overloaded_session_slows_down_says_so_and_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = Overloaded(90, lambda t: 0.35 if 10 <= t < 40 else 0.02)
-    monkeypatch.setattr(workers, "monotonic", load.monotonic)
-    clock, stop = LiveClock(), threading.Event()
-    monkeypatch.setattr(clock, "restart", lambda: None)
-    clock.origin = 0.0
-    source = LiveSource(clock, [Gadget("camera", load.script, ends=True).part])
-    made, tables = pipeline(tmp_path, source, clock=clock, stop=stop)
-    with tables, ExitStack() as stack:
-        desk = Desk(source, clock, stop, tmp_path, False, stack)
-        load.attach(made, lambda: desk.view(made).slowed)
-        made.run(lambda: None)
+    load = Watching(90, lambda t: 0.35 if 10 <= t < 40 else 0.02)
+    made = load.run(tmp_path, monkeypatch)
     assert list(dict.fromkeys(load.shown)) == ["", "5 faces/s", "2.5 faces/s"]
     assert load.shown[0] == load.shown[-1] == ""
     assert max(late for _, late in load.looks) <= 1 + 0.35 + 0.2  # the ring's second, and a look
@@ -501,25 +522,14 @@ def test_an_overloaded_session_slows_down_says_so_and_recovers(
     assert made.frames.dropped > 100
 
 
-class Talkative:
-    """A microphone and a voice model in one virtual time, in the worker's thread."""
+class Listening(Load):
+    """A microphone and a voice model."""
 
     def __init__(self, seconds: int, cost: Callable[[float], float]) -> None:
-        self.now = 0.0
+        super().__init__("microphone", cost)
         self._left = list(range(10 * seconds))[::-1]
-        self._cost = cost
-        self.looks: list[tuple[float, float]] = []
-        """(a window's end, how late its prediction was), s."""
-        self.shown: list[str] = []
-        self._done = threading.Event()
 
-    def script(self, _frames: FrameSink, _audio: AudioSink) -> None:
-        assert self._done.wait(WAIT_S)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def attach(self, made: Pipeline, view: Callable[[], str]) -> None:
+    def attach(self, made: Pipeline) -> None:
         ring, wait, predict = made.audio, made.audio.wait, made.speech._predict
         tenth = np.full(SAMPLE_RATE // 10, 0.4, np.float32)
 
@@ -530,7 +540,7 @@ class Talkative:
                 self.now = max(self.now, (k + 1) / 10)
             if not self._left:
                 ring.close()
-                self._done.set()
+                self.done.set()
 
         def waiting(sample: int, interrupted: Callable[[], bool]) -> bool:
             arrive(lambda _: ring.end < sample)
@@ -540,33 +550,17 @@ class Talkative:
             end = min(centre + 3 * SAMPLE_RATE // 2, ring.end) / SAMPLE_RATE
             predict(centre)
             arrive(lambda k: k / 10 <= self.now)
-            self.looks.append((end, self.now - end))
-            self.shown.append(view())
+            self.looked(end)
 
         ring.wait = waiting  # type: ignore[method-assign]
         made.speech._predict = look  # type: ignore[method-assign]
-
-    def hear(self, input_values: Any) -> Any:
-        self.now += self._cost(self.now)
-        return hear_emotion(input_values)
 
 
 def test_an_overloaded_voice_is_asked_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = Talkative(120, lambda t: 1.2 if 10 <= t < 60 else 0.02)
-    monkeypatch.setattr(workers, "monotonic", load.monotonic)
-    clock, stop = LiveClock(), threading.Event()
-    monkeypatch.setattr(clock, "restart", lambda: None)
-    clock.origin = 0.0
-    source = LiveSource(clock, [Gadget("microphone", load.script, ends=True).part])
-    made, tables = pipeline(
-        tmp_path, source, clock=clock, stop=stop, loaded=models(voice=load.hear)
-    )
-    with tables, ExitStack() as stack:
-        desk = Desk(source, clock, stop, tmp_path, False, stack)
-        load.attach(made, lambda: desk.view(made).slowed)
-        made.run(lambda: None)
+    load = Listening(120, lambda t: 1.2 if 10 <= t < 60 else 0.02)
+    load.run(tmp_path, monkeypatch)
     assert list(dict.fromkeys(load.shown)) == ["", "voice every 1 s", "voice every 2 s"]
     assert load.shown[-1] == ""
     assert max(late for _, late in load.looks) <= 1 + 0.5 + 2 * 1.2

@@ -20,7 +20,7 @@ import av
 import cv2
 import pytest
 from live import Mjpeg, mjpeg
-from test_portaudio import PULSE, environment, pulseaudio
+from loudspeaker import PULSE, environment, pulseaudio, voice
 from typer.testing import CliRunner
 
 from streamer.cli import app
@@ -46,26 +46,6 @@ def speaker() -> list[bytes]:
 def camera() -> Iterator[Mjpeg]:
     with mjpeg(rate=RATE, shows=speaker()) as served:
         yield served
-
-
-@contextmanager
-def voice(env: dict[str, str], folder: Path) -> Iterator[None]:
-    """The demo's sound from the loudspeaker, again and again."""
-    path = folder / "voice.wav"
-    with av.open(str(demo_clip())) as clip, av.open(str(path), "w") as out:
-        stream = out.add_stream("pcm_s16le", rate=48_000, layout="mono")
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
-        for frame in clip.decode(audio=0):
-            for piece in resampler.resample(frame):
-                piece.pts = None
-                out.mux(stream.encode(piece))
-        out.mux(stream.encode(None))
-    again = ["sh", "-c", f"while paplay '{path}' 2>/dev/null; do :; done"]
-    with subprocess.Popen(again, env=env, start_new_session=True) as player:
-        try:
-            yield
-        finally:
-            os.killpg(player.pid, signal.SIGKILL)
 
 
 def command(out: Path, camera: Mjpeg, *further: str) -> list[str]:

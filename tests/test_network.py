@@ -1,7 +1,6 @@
 """Network streams over loopback: in order and in step, and while they break and return."""
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from live import FPS, Encoded, Sinks, ended, free_port, mjpeg, report, running, 
 from media import Audio, lag, make_clip
 from rtmp import rtmp
 from rtsp import rtsp
+from serving import serving
 
 from streamer.clock import LiveClock, monotonic
 from streamer.sources import network as module
@@ -154,14 +154,8 @@ def web(folder: Path) -> Iterator[str]:
             pass
 
     handler = partial(Handler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{http.server_port}"
-        finally:
-            http.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def encode(url: str, format_: str, seconds: float) -> None:

@@ -8,20 +8,16 @@ import os
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT
+from loudspeaker import PULSE, environment, pulseaudio
 from media import chirp, lag
 
 from streamer.sources import portaudio
 from streamer.types import SAMPLE_RATE
 
-ALSA = "/usr/share/alsa/alsa.conf"
-PULSE = "pcm.!default { type pulse }\nctl.!default { type pulse }\n"
 RATE, SECONDS = 48_000, 3
 
 CAPTURE = """
@@ -88,54 +84,9 @@ print(json.dumps([state.losses, state.lost_s, state.dropped, state.detail, state
 """
 
 
-def environment(folder: Path, asound: str) -> dict[str, str]:
-    """Sound of the test's own, whatever the machine has."""
-    runtime = folder / "run"
-    runtime.mkdir(mode=0o700)
-    (folder / "asound.conf").write_text(asound)
-    return os.environ | {
-        "HOME": str(folder),
-        "PYTHONPATH": str(ROOT),
-        "XDG_RUNTIME_DIR": str(runtime),
-        "PULSE_SERVER": f"unix:{runtime / 'socket'}",
-        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime / 'none'}",
-        "ALSA_CONFIG_PATH": f"{ALSA}:{folder / 'asound.conf'}",
-    }
-
-
 def answers(env: dict[str, str]) -> bool:
     asked = subprocess.run(["pactl", "info"], env=env, capture_output=True, timeout=20, check=False)
     return asked.returncode == 0
-
-
-@contextmanager
-def pulseaudio(env: dict[str, str]) -> Iterator[None]:
-    """A sound server with a loudspeaker that is nowhere and its monitor as the microphone."""
-    address = env["PULSE_SERVER"].removeprefix("unix:")
-    Path(address).unlink(missing_ok=True)
-    command = [
-        *("pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"),
-        *(
-            "--fail=yes",
-            "--log-level=error",
-            "-L",
-            "module-null-sink sink_name=speaker rate=48000 channels=2",
-        ),
-        *("-L", f"module-native-protocol-unix socket={address} auth-anonymous=1"),
-    ]
-    log = Path(env["HOME"]) / "pulse.log"
-    with log.open("w") as output, subprocess.Popen(command, env=env, stderr=output) as server:
-        try:
-            # pactl itself waits for the server's answer; the socket is there a little later.
-            answer = subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False)
-            while answer.returncode:
-                assert server.poll() is None, log.read_text()
-                answer = subprocess.run(
-                    ["pactl", "info"], env=env, capture_output=True, check=False
-                )
-            yield
-        finally:
-            server.kill()
 
 
 def stamped(path: Path, begin: float = 0.0) -> Path:

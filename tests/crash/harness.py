@@ -116,11 +116,14 @@ def killed(folder: Path, rng: random.Random, took: float) -> tuple[bool, int]:
         finally:
             os._exit(status)
     os.close(writing)
+    killer = threading.Timer(moment, os.kill, (child, signal.SIGKILL))
     if not inside:
-        time.sleep(moment)
-        os.kill(child, signal.SIGKILL)
+        killer.start()
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read()
+        said = pipe.read()  # to its end, whichever way
+    killer.cancel()
+    if not inside:
+        killer.join()  # before the child's number may be another's
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0, "the run failed"
     shown = int.from_bytes(said[-4:], "big") if said else 0
