@@ -56,3 +56,19 @@ def test_nothing_is_kept_for_each_length_of_a_window() -> None:
         "voice-activity": True,
         "speech-emotion": False,
     }
+
+
+END = """
+import gc, sys
+from streamer.__main__ import main
+sys.argv = ["streamer", "models", "list"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+assert gc.get_freeze_count() > 10_000
+"""
+
+
+def test_no_garbage_is_looked_for_on_the_way_out() -> None:
+    subprocess.run([sys.executable, "-c", END], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
