@@ -1,12 +1,12 @@
 """A live session in real time: do memory, descriptors, threads and latency stay flat?
 
-python benchmarks/soak_live.py [MINUTES] [--png FILE]      default: 15
+python benchmarks/soak_live.py [MINUTES] [--warm MINUTES] [--png FILE]      default: 15, 15
 
 Two sessions side by side hear and see the clip that benchmarks/live.py sends, each in a process of
 its own. One is as a user's: its resident memory, threads, file descriptors and latencies are
 sampled every 5 s. The other runs under tracemalloc, which says where live Python memory (NumPy's
-too) grew between the end of the warm-up (the first third) and the end. Prints a line a minute and
-the slopes after the warm-up with their 95 % intervals; the exit status is 1 if a bound is broken.
+too) grew between the end of the warm-up and the end. Prints a line a minute and the slopes after
+the warm-up with their 95 % intervals; the exit status is 1 if a bound is broken.
 Linux only: it reads /proc.
 """
 
@@ -132,26 +132,28 @@ def fill() -> None:
     """Fill what fills up once and then stays, over the first hours: what else grows is growth.
 
     NumPy keeps up to seven freed blocks of each size under 1 kB, 3.7 MB in all; OpenBLAS touches
-    its work memory as the matrices behind agreement.json grow, to MAX_CELLS.
+    its work memory as the matrices behind agreement.json grow, to MAX_CELLS; the widest are those
+    of the lags.
     """
     import numpy as np
 
     from streamer.figures import QUICK
     from streamer.resampling import MAX_CELLS
-    from streamer.timeline import NIL
+    from streamer.timeline import LAGS_MS, NIL
 
     blocks = [np.empty(size, np.uint8) for size in range(1024) for _ in range(7)]
     del blocks
-    np.ones((QUICK, MAX_CELLS)) @ np.ones((MAX_CELLS, NIL * NIL))
+    widest = len(LAGS_MS) * (1 + 2 * NIL)  # for each lag what kappa needs
+    np.ones((QUICK, MAX_CELLS)) @ np.ones((MAX_CELLS, widest))
 
 
-def session(out: Path, url: str, seconds: float, traced: bool) -> None:
+def session(out: Path, url: str, warm: float, seconds: float, traced: bool) -> None:
     """`streamer live`, sampled; ends the process."""
     from streamer import run
     from streamer.cli import main as streamer
     from streamer.pipeline import Pipeline
 
-    sampler = Sampler(out, seconds / 3, seconds)
+    sampler = Sampler(out, warm, seconds)
 
     class Sampled(Pipeline):
         def run(self, tick: Callable[[], None]) -> None:
@@ -264,22 +266,24 @@ def main() -> None:
     """Run both sessions, then print, draw and judge."""
     ask = argparse.ArgumentParser(description=__doc__)
     ask.add_argument("minutes", nargs="?", type=float, default=15.0)
+    ask.add_argument("--warm", type=float, default=15.0)
     ask.add_argument("--png", type=Path)
     ask.add_argument("--session", nargs=3, metavar=("OUT", "URL", "TRACED"), help=argparse.SUPPRESS)
     asked = ask.parse_args()
-    seconds = asked.minutes * 60
+    warm, seconds = asked.warm * 60, (asked.warm + asked.minutes) * 60
     from live import speaker  # not at the top: for tests this name is another module
 
     if asked.session:
         out, url, traced = asked.session
-        session(Path(out), url, seconds, traced == "1")
+        session(Path(out), url, warm, seconds, traced == "1")
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url, env = stack.enter_context(speaker(place))
         outs, running = [place / "plain", place / "traced"], []
         for k, out in enumerate(outs):
             out.mkdir()
-            command = [sys.executable, __file__, str(asked.minutes), "--session", str(out), url]
+            command = [sys.executable, __file__, str(asked.minutes), "--warm", str(asked.warm)]
+            command += ["--session", str(out), url]
             with (out / "log").open("w") as log:
                 child = subprocess.Popen([*command, str(k)], env=env, cwd=ROOT, stdout=log)
             stack.callback(child.kill)
@@ -287,7 +291,7 @@ def main() -> None:
         for child, out in zip(running, outs, strict=True):
             if child.wait():
                 raise SystemExit(f"a session failed: {(out / 'log').read_text()}")
-        taken, warm = samples(outs[0]), seconds / 3
+        taken = samples(outs[0])
         table(taken)
         traced = tell_traced(outs[1], warm)
         if asked.png:

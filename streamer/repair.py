@@ -7,6 +7,7 @@ that loses one is kept as NAME.csv.old. Done twice it changes nothing.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,19 +145,20 @@ def _pairs(folder: Path, tables: dict[str, tuple[list[str], list[str]]]) -> list
     video, audio = (_values(folder, n, tables[n]) for n in ("video_intervals", "audio_intervals"))
     duration = tables["modality_duration"][1]
     has_sound = bool(audio) or (not duration and _has_sound(folder))
-    keys = {_key(row) for row in video}
+    paired = set(_keyed(video))
     if has_sound:
-        keys &= {_key(row) for row in audio}
+        paired &= _keyed(audio).keys()
     done = []
     for name, rows in (("video_intervals", video), ("audio_intervals", audio)):
-        kept = [k for k, row in enumerate(rows) if _key(row) in keys]
+        kept = [k for k, key in enumerate(_keyed(rows)) if key in paired]
         done += _set(folder, name, tables[name], [tables[name][1][k] for k in kept])
-    faces = [row for row in video if _key(row) in keys]
-    voices = [row for row in audio if _key(row) in keys] or [{} for _ in faces]
+    faces = [row for key, row in _keyed(video).items() if key in paired]
+    voices = [row for key, row in _keyed(audio).items() if key in paired] or [{} for _ in faces]
     derived: dict[str, list[Values]] = {"modality_duration": [], "modality_mismatch": []}
     for face, voice in zip(faces, voices, strict=False):
         said = voice.get("emotion", "")
-        length = seconds(float(face["end"]) - float(face["start"]))
+        start, end = _span(face)
+        length = seconds(end - start)
         values = face | {"duration": length, "video_emotion": face["emotion"]}
         values |= {"audio_emotion": said, "video_probability": face["probability"]}
         values["audio_probability"] = voice.get("probability", "")
@@ -208,8 +210,15 @@ def _span(row: Values) -> tuple[float, float]:
     return float(row["start"]), float(row["end"])
 
 
-def _key(row: Values) -> tuple[str, ...]:
-    return row["start"], row["end"], row.get("face_id", "")
+def _keyed(rows: list[Values]) -> dict[tuple[float, float, int], Values]:
+    """Rows by when they are, and which of those that are then: partners have the same key."""
+    seen = Counter[tuple[float, float]]()
+    keyed = {}
+    for row in rows:
+        span = _span(row)
+        seen[span] += 1
+        keyed[*span, seen[span]] = row
+    return keyed
 
 
 # What else a session has

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import FileIO, StringIO
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from streamer.tables import HEADERS, SessionTables, write_summary
 from streamer.timeline import Timeline
 from streamer.types import Interval, StreamerError
 
-FACE = Interval("face", "Sad", 1.0, 2.0, 0.5, 0.5, 10, "change")
+FACE = Interval("face", "Sad", 1.0, 2.0, 0.5, 0.5, 10, "change", face_id=1)
 PAIR = Pair(FACE, Voice("Happy", 0.5, 0.25, 1.0))
 LENGTH = 12.0
 
@@ -373,7 +374,7 @@ def test_the_journal_makes_any_table_good(tmp_path: Path, tail: bytes) -> None:
     (tmp_path / "audio_intervals.csv").unlink()
     (tmp_path / "modality_duration.csv").write_bytes(b"mine,\n" * 3)
     assert repair(tmp_path) == [
-        "video_intervals.csv: 2 rows put back, 28 bytes of a torn row cut",
+        "video_intervals.csv: 2 rows put back, 30 bytes of a torn row cut",
         "audio_intervals.csv: 4 rows put back",
         "modality_duration.csv: 4 rows put back, 3 rows taken out "
         "(kept in modality_duration.csv.old)",
@@ -480,6 +481,31 @@ def died(whole: Path, tmp_path: Path) -> Path:
         path.write_bytes(b"".join(lines[: 1 + len(lines) // 2]) + b"Sad,1")
     change(folder, state="running")
     return folder
+
+
+def test_a_whole_session_is_good_without_a_journal_too(whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    assert repair(folder) == []
+    assert bytes_of(folder) == bytes_of(whole)
+
+
+def test_rows_of_a_killed_replay_that_are_there_stay(died: Path) -> None:
+    repair(died)
+    assert not list(died.glob("*_intervals.csv.old"))
+    assert count(died, "video_intervals") == count(died, "audio_intervals") > 5
+
+
+def test_two_rows_of_one_moment_are_two_pairs(tmp_path: Path) -> None:
+    with SessionTables(tmp_path) as tables:
+        for whose in (1, 2):
+            tables.pair(replace(PAIR, face=replace(FACE, face_id=whose)))
+    whole = {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")}
+    (tmp_path / "modality_duration.csv").unlink()
+    assert repair(tmp_path) == [
+        "modality_duration.csv: made again, with its header",
+        "modality_duration.csv: 2 rows put back from the intervals",
+    ]
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
 
 
 def test_a_killed_replay_goes_on_to_the_same_bytes(whole: Path, died: Path) -> None:
