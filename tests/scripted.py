@@ -127,7 +127,7 @@ class ScriptedReader:
         self._before()
         if image[0, 0, 0] == NO_FACE:
             return 0, None
-        return 1, Reading(one_hot(EMOTIONS[image[0, 0, 0]]))
+        return 1, Reading(one_hot(EMOTIONS[image[0, 0, 0]]), face_id=1)
 
 
 class ScriptedSession:
