@@ -7,6 +7,7 @@ that loses one is kept as NAME.csv.old. Done twice it changes nothing.
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,8 +129,11 @@ def _whole(data: bytes) -> tuple[list[str], list[str], int]:
     lines, torn = [], 0
     for raw in data.split(b"\n")[:-1]:
         text = raw.decode("utf-8", "replace")
-        row = next(csv.reader([text.removesuffix("\r")]), [])
-        if "\0" in text or "\ufffd" in text or (first and len(row) != len(first)):
+        try:
+            row = next(csv.reader([text.removesuffix("\r")]), [])
+        except csv.Error:
+            row = []
+        if not row or "\0" in text or "\ufffd" in text or (first and len(row) != len(first)):
             torn += len(raw) + 1
         elif not first:
             first = row
@@ -191,23 +195,28 @@ def _set(
 
 def _values(folder: Path, name: str, table: tuple[list[str], list[str]]) -> list[Values]:
     rows = list(csv.DictReader(table[1], table[0]))
-    with _as_written(folder, name):
+    with _as_written(folder / f"{name}.csv"):
         for row in rows:
             _span(row)
+            row["emotion"], row["probability"]
     return rows
 
 
 @contextmanager
-def _as_written(folder: Path, table: str) -> Iterator[None]:
+def _as_written(path: Path) -> Iterator[None]:
+    """Tell in a line that somebody else wrote into a file, whatever came of it."""
     try:
         yield
-    except (KeyError, TypeError, ValueError):
-        text = f"{folder / table}.csv has columns or values of no session: take out what is not its"
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, csv.Error):
+        text = f"{path} says what no session says: put back or take out what was changed in it"
         raise StreamerError(text, status=1) from None
 
 
 def _span(row: Values) -> tuple[float, float]:
-    return float(row["start"]), float(row["end"])
+    start, end = float(row["start"]), float(row["end"])
+    if not -math.inf < start <= end < math.inf:
+        raise ValueError
+    return start, end
 
 
 def _keyed(rows: list[Values]) -> dict[tuple[float, float, int], Values]:
@@ -234,8 +243,13 @@ def session_of(folder: Path) -> dict[str, Any]:
 
 
 def _has_sound(folder: Path) -> bool:
-    source = session_of(folder).get("source", {})
+    source = _source(session_of(folder))
     return bool(source.get("has_audio", "audio" in source))
+
+
+def _source(about: dict[str, Any]) -> dict[str, Any]:
+    source = about.get("source")
+    return source if isinstance(source, dict) else {}
 
 
 def _conclude(folder: Path) -> list[str]:
@@ -244,11 +258,12 @@ def _conclude(folder: Path) -> list[str]:
     if about.get("state") != "running":
         return []
     done = ["session.json: it says now that the session was interrupted"]
-    source = about.get("source", {})
+    source = _source(about)
     if "has_video" in source:
-        there: dict[Modality, bool] = {"face": source["has_video"], "voice": source["has_audio"]}
-        tolerance = about["config"]["agreement"]["tolerance_s"]
-        timeline = Timeline([m for m in MODALITIES if there[m]], source["start_s"], tolerance)
+        with _as_written(folder / "session.json"):
+            there = {"face": source["has_video"], "voice": source["has_audio"]}
+            tolerance = about["config"]["agreement"]["tolerance_s"]
+            timeline = Timeline([m for m in MODALITIES if there[m]], source["start_s"], tolerance)
         for modality in MODALITIES:
             if there[modality]:
                 _play(folder, modality, timeline)
@@ -261,7 +276,7 @@ def _conclude(folder: Path) -> list[str]:
 def _play(folder: Path, modality: Modality, timeline: Timeline) -> None:
     name, last = INTERVALS[modality], 0.0
     path = folder / f"{name}.csv"
-    with path.open(encoding="utf-8", newline="") as file, _as_written(folder, name):
+    with _as_written(path), path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             interval = _interval(modality, row)
             last = interval.end

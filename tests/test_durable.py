@@ -414,7 +414,7 @@ def test_a_table_that_others_wrote_into_is_told_in_a_line(tmp_path: Path) -> Non
     killed_session(tmp_path, [FACE])
     table = tmp_path / "video_intervals.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("1.000", "now"), encoding="utf-8")
-    with pytest.raises(StreamerError, match=r"video_intervals\.csv has columns or values of no"):
+    with pytest.raises(StreamerError, match=r"video_intervals\.csv says what no session says"):
         repair(tmp_path)
 
 
