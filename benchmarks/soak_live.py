@@ -1,13 +1,13 @@
 """A live session in real time: do memory, descriptors, threads and latency stay flat?
 
-python benchmarks/soak_live.py [MINUTES] [--warm MINUTES] [--png FILE]      default: 15, 15
+python benchmarks/soak_live.py [MINUTES] [--warm MINUTES] [--png FILE]      default: 15, 20
 
 Two sessions side by side hear and see the clip that benchmarks/live.py sends, each in a process of
 its own. One is as a user's: its resident memory, threads, file descriptors and latencies are
 sampled every 5 s. The other runs under tracemalloc, which says where live Python memory (NumPy's
 too) grew between the end of the warm-up and the end. Prints a line a minute and the slopes after
-the warm-up with their 95 % intervals; the exit status is 1 if a bound is broken.
-Linux only: it reads /proc.
+the warm-up with their 95 % intervals; the exit status is 1 if a bound is broken. The warm-up is as
+long as the clocks' memory, the last thing to fill up (streamer/drift.py). Linux only: it reads /proc.
 """
 
 import argparse
@@ -266,7 +266,7 @@ def main() -> None:
     """Run both sessions, then print, draw and judge."""
     ask = argparse.ArgumentParser(description=__doc__)
     ask.add_argument("minutes", nargs="?", type=float, default=15.0)
-    ask.add_argument("--warm", type=float, default=15.0)
+    ask.add_argument("--warm", type=float, default=20.0)
     ask.add_argument("--png", type=Path)
     ask.add_argument("--session", nargs=3, metavar=("OUT", "URL", "TRACED"), help=argparse.SUPPRESS)
     asked = ask.parse_args()
