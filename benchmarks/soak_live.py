@@ -7,7 +7,8 @@ its own. One is as a user's: its resident memory, threads, file descriptors and 
 sampled every 5 s. The other runs under tracemalloc, which says where live Python memory (NumPy's
 too) grew between the end of the warm-up and the end. Prints a line a minute and the slopes after
 the warm-up with their 95 % intervals; the exit status is 1 if a bound is broken. The warm-up is as
-long as the clocks' memory, the last thing to fill up (streamer/drift.py). Linux only: it reads /proc.
+long as the clocks' memory (streamer/drift.py), the last thing to fill up. Linux only: it reads
+/proc.
 """
 
 import argparse
