@@ -12,6 +12,7 @@ import argparse
 import statistics
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from inputs import enlarged
@@ -45,17 +46,25 @@ def decoded(path: Path, config: Config) -> tuple[list[Image], AudioRing]:
 
 def models_alone(loaded: Models, config: Config, pictures: list[Image], audio: AudioRing) -> float:
     """Wall seconds of the models over everything, nothing else."""
+    reader, listen = face_and_voice(loaded, config, audio)
+    began = monotonic()
+    for picture in pictures:
+        reader.read(picture, 0.0)
+    listen()
+    return monotonic() - began
+
+
+def face_and_voice(
+    loaded: Models, config: Config, audio: AudioRing
+) -> tuple[FaceReader, Callable[[], None]]:
+    """What reads a picture, and what hears all of the sound."""
     reader = FaceReader(loaded.detector, loaded.face, config.face)
     vad = VoiceActivity(loaded.vad, config.speech.vad_threshold, audio, 3600)
     emotion = SpeechEmotion(loaded.voice, config.speech)
     heard: list[Message] = []
     worker = SpeechWorker(vad, emotion, audio, FreeClock(), config.speech, 1.0, heard.append)
     worker.dismiss()
-    began = monotonic()
-    for picture in pictures:
-        reader.read(picture, 0.0)
-    worker.run()
-    return monotonic() - began
+    return reader, worker.run
 
 
 def whole(loaded: Models, config: Config, path: Path) -> tuple[float, float]:
