@@ -10,6 +10,7 @@ from rich.text import Text
 
 from streamer.clock import LiveClock
 from streamer.config import LiveConfig
+from streamer.liveview import level
 from streamer.sources.camera import cameras, check
 from streamer.sources.live import Deaf
 from streamer.sources.microphone import Microphone
@@ -19,8 +20,6 @@ from streamer.types import DeviceState, StreamerError
 
 __all__ = ["check", "microphones", "show", "show_cameras", "show_level"]
 
-FLOOR_DB = -60.0
-"""The meter's left end, dBFS."""
 REDRAWS_S = 0.1
 
 
@@ -66,17 +65,6 @@ def show_cameras(console: Console, config: LiveConfig) -> None:
     console.print(table)
 
 
-def meter(level: float | None, width: int) -> Text:
-    """A level, dBFS, as a bar ``width`` cells long: green, from −20 yellow, from −6 red."""
-    if level is None:
-        return Text("no sound", style="dim")
-    share = min(max(1 - level / FLOOR_DB, 0.0), 1.0)
-    style = "red" if level > -6 else "yellow" if level > -20 else "green"
-    filled = round(share * width)
-    rest = ("·" * (width - filled), "dim")
-    return Text.assemble(("█" * filled, style), rest, f" {level:4.0f} dBFS")
-
-
 def show(console: Console, system: Callable[[], System] = PortAudio) -> None:
     """Print the microphones, or in one line why there are none."""
     try:
@@ -106,7 +94,9 @@ def show_level(
 
     def picture() -> Text:
         line = Text(f"{printable(state.name)}  {state.status}  ")
-        return line.append_text(meter(state.level, max(console.width - len(line) - 12, 10)))
+        if state.level is None:
+            return line.append("no sound", style="dim")
+        return line.append_text(level(state.level, max(console.width - len(line) - 12, 10)))
 
     thread = Thread(target=microphone.run, args=(Deaf(), stop), name="streamer-microphone")
     thread.start()

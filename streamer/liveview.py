@@ -6,8 +6,9 @@ from streamer.text import printable
 from streamer.types import DeviceState
 
 QUIETEST_DB = -60.0
-LOUD_DB = -6.0
-"""Above it, sound may be clipped soon, dBFS."""
+"""A level meter's left end, dBFS."""
+HIGH_DB, LOUD_DB = -20.0, -6.0
+"""Above them speech is louder than need be; may soon be clipped, dBFS."""
 
 NAME = 28
 """Characters of a device's name that are shown."""
@@ -48,12 +49,10 @@ def name(state: DeviceState) -> str:
 
 
 def level(dbfs: float, width: int = 12) -> Text:
-    """A level meter from QUIETEST_DB to 0 dBFS; silence (−inf) leaves it empty."""
-    share = min(max((dbfs - QUIETEST_DB) / -QUIETEST_DB, 0.0), 1.0)
-    full = round(share * width)
-    style = "bold red" if dbfs > LOUD_DB else "green"
-    said = f"{dbfs:4.0f} dB" if dbfs > QUIETEST_DB else " quiet "
-    return Text.assemble(("▮" * full, style), ("▯" * (width - full), "dim"), said)
+    """A level meter ``width`` cells long, from QUIETEST_DB to 0 dBFS."""
+    full = round(min(max(1 - dbfs / QUIETEST_DB, 0.0), 1.0) * width)
+    style = "bold red" if dbfs > LOUD_DB else "yellow" if dbfs > HIGH_DB else "green"
+    return Text.assemble(("█" * full, style), ("·" * (width - full), "dim"), f" {dbfs:4.0f} dBFS")
 
 
 def keys(active: bool, editing: str | None, markers: int, paused: bool) -> Text:

@@ -28,7 +28,7 @@ LAYERS = [
     ["streamer.sources.portaudio", "streamer.sources.placer"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
     [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],
-    ["streamer.timeline", "streamer.concordance", "streamer.predictions", "streamer.devices"],
+    ["streamer.timeline", "streamer.concordance", "streamer.predictions"],
     [
         "streamer.mtcnn",
         "streamer.tracking",
@@ -47,6 +47,7 @@ LAYERS = [
         "streamer.baseline",
         "streamer.calibrate",
         "streamer.consent",
+        "streamer.devices",
         "streamer.keys",
         "streamer.preview",
     ],

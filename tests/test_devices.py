@@ -9,7 +9,7 @@ from rich.console import Console
 from room import Mic, Room
 
 from streamer import config as configuration
-from streamer.devices import FLOOR_DB, meter, microphones, show, show_level
+from streamer.devices import microphones, show, show_level
 from streamer.sources import microphone as module
 from streamer.types import StreamerError
 
@@ -43,20 +43,14 @@ def test_without_microphones_one_line_says_so() -> None:
     assert text == "PyAudio is not there: " + 20 * "install it " + "\n"
 
 
-@pytest.mark.parametrize(
-    ("level", "cells", "style"),
-    [(0.0, 20, "red"), (-15.0, 15, "yellow"), (-30.0, 10, "green"), (-100.0, 0, "green")],
-)
-def test_the_meter_is_as_long_as_the_level(level: float, cells: int, style: str) -> None:
-    bar = meter(level, 20)
-    assert FLOOR_DB == -60
-    assert bar.plain.count("█") == cells
-    assert f"{level:.0f} dBFS" in bar.plain
-    assert cells == 0 or any(span.style == style for span in bar.spans)
-
-
 def test_before_the_first_sound_there_is_no_level() -> None:
-    assert meter(None, 20).plain == "no sound"
+    stop = threading.Event()
+    stop.set()
+
+    def level(console: Console) -> None:
+        show_level(console, "desk", configuration.load().live, stop, Room(Mic(), until=1e9).system)
+
+    assert "no sound" in printed(level)
 
 
 def test_the_level_is_that_of_the_sound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,5 +78,6 @@ def test_the_level_is_that_of_the_sound(monkeypatch: pytest.MonkeyPatch) -> None
     assert state.status == "ended"
     assert state.level == pytest.approx(-12, abs=2)
     assert "█" in out.getvalue()
+    assert " dBFS" in out.getvalue()
     with pytest.raises(StreamerError, match="no such microphone"):
         show_level(console, "blue", live, Stop(), room.system)
