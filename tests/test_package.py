@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,6 +25,19 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "unpacked")
     return folder / "unpacked"
+
+
+def test_every_dependency_is_pinned_to_a_version_that_is_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()[2:]
+    pinned = {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+    extras = project["optional-dependencies"].values()
+    wanted = [Requirement(line) for line in chain(project["dependencies"], *extras)]
+    here = [r for r in wanted if r.name != "streamer" and (not r.marker or r.marker.evaluate())]
+    assert len(here) > 20
+    for requirement in here:
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), requirement
 
 
 def test_the_wheel_has_every_model_with_manifest_and_licence(unpacked: Path) -> None:
