@@ -21,6 +21,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as `streamer` does, before it is loaded
 import onnxruntime as ort
 
 from streamer.clock import cpu, monotonic

@@ -1,6 +1,7 @@
 """What every test is held to: no leaked thread, no logged error, nothing written to the home."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# ONNX Runtime reads it when it is loaded, which some tests do before the program.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # A job in a shell's background ignores Ctrl-C, and so would the programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

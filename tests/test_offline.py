@@ -21,10 +21,13 @@ SHUT = [sys.executable, str(ROOT / "tests" / "offline.py")]
 
 
 def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """With a home of its own, and without what shuts the libraries up in the other tests."""
+    own = {"PYTHONPATH": str(ROOT), "HOME": str(folder / "home")}
+    unset = {"ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "XDG_CONFIG_HOME"}
     return subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={k: v for k, v in os.environ.items() if k not in unset} | own,
         capture_output=True,
         text=True,
         timeout=100,
@@ -79,6 +82,23 @@ def test_replay_gives_the_same_tables(sessions: Path) -> None:
     assert len((sessions / "shut" / "video_intervals.csv").read_text().splitlines()) > 1
     summary = json.loads((sessions / "shut" / "session.json").read_text(encoding="utf-8"))
     assert summary["frames"]["analysed"] == 40
+
+
+def test_nothing_is_sent_later_either(tmp_path: Path) -> None:
+    """Libraries that report to their makers do so after some seconds, and note it in the home."""
+    arguments = ["--speed", "1", "--duration", "8", "--no-dashboard"]
+    streamer(tmp_path, "replay", demo_clip(), *arguments)
+    home = tmp_path / "home"
+    assert [p.relative_to(home) for p in home.rglob("*") if p.is_file()] == [
+        Path(".config/streamer/notices")
+    ]
+
+
+@pytest.mark.parametrize("package", ["streamer.models", "export_onnx.verify"])
+def test_onnx_runtime_does_not_number_the_device(tmp_path: Path, package: str) -> None:
+    done = run(sys.executable, "-c", f"import {package}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_segment_evaluate_and_the_models_need_no_network(sessions: Path, tmp_path: Path) -> None:
