@@ -285,6 +285,9 @@ def main() -> None:
         _refuse(str(error), error.status)
     except typer.Abort:
         sys.exit(130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _refuse(f"{where}{error.strerror or error}", 1)
     except Exception as error:
         # A wrong option: of its class, only the name of this method is the same in every Typer.
         explain = getattr(error, "format_message", None)

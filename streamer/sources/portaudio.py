@@ -199,7 +199,7 @@ def _pyaudio() -> ModuleType:
         import pyaudio  # noqa: PLC0415, an extra: only who records needs it
     except ImportError:
         raise StreamerError(
-            "no microphone can be used without PyAudio: pip install 'streamer[mic]' "
+            "no microphone can be used without PyAudio: pip install '.[mic]' in the clone "
             "(on Debian first: apt-get install portaudio19-dev python3-dev gcc)"
         ) from None
     module: ModuleType = pyaudio
