@@ -20,7 +20,7 @@ from streamer.evaluation.metrics import (
     mismatch,
     total,
 )
-from streamer.evaluation.report import listing
+from streamer.evaluation.report import listing, page
 from streamer.evaluation.sessions import find_truths, read_intervals, read_truth, recording_of
 from streamer.types import EMOTIONS, StreamerError
 
@@ -343,5 +343,15 @@ def test_where_both_are_alike_each_is_judged_by_itself(tmp_path: Path) -> None:
     }
     line = listing(evaluation)[-1]
     assert line == (
-        "right where face and voice are alike (8.0 s): face 0.500, voice 0.375, both 0.875"
+        "right where face and voice are alike (8.0 s): face 0.500, voice 0.375, fused 0.875"
     )
+    shown = page(evaluation, "title", {})
+    assert line in shown
+    assert "fused_intervals.csv" in shown
+
+
+def test_a_page_of_one_truth_alone_explains_no_fused_table(tmp_path: Path) -> None:
+    truth = write(tmp_path / "a.csv", "start,end,face_emotion", "0,4,happy")
+    write(tmp_path / "s" / "video_intervals.csv", "emotion,start,end", "Happy,0,4")
+    evaluation = Evaluation.of([judge(read_truth(truth), tmp_path / "s")])
+    assert "fused_intervals.csv" not in page(evaluation, "title", {})
