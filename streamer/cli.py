@@ -15,7 +15,7 @@ from streamer import config as configuration
 from streamer.cli_live import AsJson, Dashboard, Out, Save
 from streamer.config import Config
 from streamer.resources import demo_clip, user_config
-from streamer.text import printable, to_json
+from streamer.text import print_json, printable
 from streamer.types import Modality, StreamerError
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def replay(
     )
     outcome = replay_file(options, errors)
     if as_json:
-        print(to_json(outcome.summary))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 
@@ -114,7 +114,7 @@ def resume(
 
     outcome = go_on(session, file, dashboard, as_json, errors)
     if as_json:
-        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 
@@ -194,7 +194,7 @@ def evaluate(
     asked = Asked(truth_dir, sessions, out, config, settings or [])
     outcome = judge(asked, errors, None if as_json else Console())
     if as_json:
-        print(to_json(outcome.summary))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 

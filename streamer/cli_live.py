@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from streamer import config as configuration
-from streamer.text import printable, to_json
+from streamer.text import print_json, printable
 from streamer.types import StreamerError
 
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -90,7 +90,7 @@ def live(
     )
     outcome = live_session(options, errors)
     if as_json:
-        print(to_json(outcome.summary))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 

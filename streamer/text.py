@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from io import TextIOWrapper
 
 _CONTROL = re.compile(r"[^\n\x20-\x7e]")
 
@@ -15,3 +17,10 @@ def to_json(value: object) -> str:
     """JSON in lines, legible; what would steer a terminal, or is no UTF-8, is escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _CONTROL.sub(lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text)
+
+
+def print_json(value: object) -> None:
+    """To the standard output, in UTF-8 whatever else is printed there (RFC 8259)."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    print(to_json(value))

@@ -1,5 +1,6 @@
 """The way in and out: whatever hangs, is interrupted or can't be written, the status tells."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT
+
+from streamer.resources import demo_clip
 
 FULL = Path("/dev/full")
 BEGIN = """
@@ -84,3 +87,19 @@ def test_what_an_encoding_lacks_is_left_out(encoding: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert b"?  blazeface" in done.stdout
+
+
+def test_json_is_utf8_whatever_the_encoding(tmp_path: Path) -> None:
+    clip = tmp_path / "жук.mp4"
+    clip.write_bytes(demo_clip().read_bytes())
+    replay = ["replay", str(clip), "--speed", "max", "--duration", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", *replay, "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode())["source"]["name"].endswith("жук.mp4")
