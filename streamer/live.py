@@ -102,7 +102,7 @@ def measure(
     """Measure the offset between the picture and the sound of devices, or of a recorded clip."""
     if file is not None:
         clip = FileSource(file, FreeClock(), 0.0, duration, config.face.max_px)
-        calibrate.run(clip, duration, console)
+        calibrate.run(clip, duration, console, how=False)
         return
     with quiet() as file_descriptor:
         screen = Console(file=file_descriptor, highlight=False, emoji=False, soft_wrap=True)
