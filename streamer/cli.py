@@ -218,7 +218,8 @@ def models_list(config: ConfigFile = None, folder: Folder = None) -> None:
     """Show all models: task, size, licence, measured accuracy; ● is in use."""
     from streamer import catalog  # noqa: PLC0415
 
-    Console().print(catalog.listing(_with_folder(config, folder)))
+    console = Console()
+    console.print(catalog.listing(_with_folder(config, folder), console.width))
 
 
 @models_app.command("info")
@@ -280,7 +281,10 @@ def _factor(speed: str) -> float:
 def main() -> None:
     """Run the program: an error that the user can mend is one line, never a traceback."""
     try:
-        sys.exit(app(None if sys.argv[1:] else ["--help"], standalone_mode=False))
+        asked = sys.argv[1:]
+        if asked in ([], ["models"]):  # Typer takes a bare group for a wrong option
+            asked = [*asked, "--help"]
+        sys.exit(app(asked, standalone_mode=False))
     except StreamerError as error:
         _refuse(str(error), error.status)
     except typer.Abort:
