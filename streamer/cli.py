@@ -202,7 +202,7 @@ def evaluate(
 def demo(
     out: Out = Path("statistics"),
 ) -> None:
-    """Replay the bundled recording: 21 s of an actor, five emotions, one mismatch."""
+    """Replay the bundled recording: 21 s of an actor, four emotions, one mismatch."""
     replay(demo_clip(), out=out)
 
 

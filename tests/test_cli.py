@@ -1,11 +1,13 @@
 """What the command line itself does, before any work: help, and words that tell what to do."""
 
+import csv
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from streamer import cli
+from streamer import cli, demo
+from streamer.resources import demo_clip
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -38,3 +40,15 @@ def test_a_wrong_command_is_still_refused(run: Run) -> None:
     status, out, err = run("models", "lost")
     assert (status, out) == (2, "")
     assert "lost" in err
+
+
+def test_the_demo_is_described_as_it_is(run: Run) -> None:
+    with demo_clip().with_suffix(".csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+    emotions = {row["face_emotion"] for row in rows} | {row["voice_emotion"] for row in rows}
+    mismatches = sum(row["match"] == "0" for row in rows)
+    shown = " ".join(run("demo", "--help")[1].split())
+    assert f"{words[len(emotions)]} emotions, {words[mismatches]} mismatch." in shown
+    assert f"{round(float(rows[-1]['end']))} s of an actor" in shown
+    assert f"{words[len(emotions)]} known emotions" in (demo.__doc__ or "")
