@@ -25,6 +25,16 @@ Microphone = Annotated[
         help="An index, a part of its name, or none.  [default: the system's; none for a URL]",
     ),
 ]
+NeededCamera = Annotated[
+    str, typer.Option(help="An index, a device's path, or a URL (RTSP, RTMP, HTTP, UDP…).")
+]
+NeededMicrophone = Annotated[
+    str | None,
+    typer.Option(
+        "--mic",
+        help="An index, or a part of its name.  [default: the system's; for a URL its own sound]",
+    ),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml of your own.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One value: section.key=value.")]
 Out = Annotated[Path, typer.Option(help="Where sessions go.")]
@@ -123,8 +133,8 @@ def calibrate(
     file: Annotated[
         Path | None, typer.Argument(help="A recorded clip instead.", show_default=False)
     ] = None,
-    camera: Camera = "0",
-    mic: Microphone = None,
+    camera: NeededCamera = "0",
+    mic: NeededMicrophone = None,
     duration: Annotated[float, typer.Option(help="Look and listen for so many seconds.")] = 15.0,
     config: ConfigFile = None,
     settings: Settings = None,
