@@ -44,7 +44,10 @@ def _root(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A video or sound file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A video or sound file.", show_default=False, callback=cli_live.local),
+    ],
     speed: Annotated[
         str, typer.Option(help="1: as it was recorded; N: N times as fast; max: lossless.")
     ] = "1",

@@ -1,6 +1,7 @@
 """The commands that use devices: live, devices, calibrate."""
 
 import math
+import re
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -43,6 +44,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print session.json at the 
 Save = Annotated[
     bool, typer.Option("--save-predictions", help="Also write what the models said each time.")
 ]
+
+
+def local(context: typer.Context, file: Path | None) -> Path | None:
+    """Refuse a URL where a file is asked for; it is not repeated, as it may hold a password."""
+    # A path has lost one of the two slashes.
+    url = re.match(r"([a-z][a-z0-9+.-]+):[/\\]", str(file or ""), re.IGNORECASE)
+    if file is None or url is None or file.exists():
+        return file
+    if url[1].lower() == "file":
+        raise StreamerError("this is a URL: write a file's path without file://")
+    command = "calibrate" if context.info_name == "calibrate" else "live"
+    raise StreamerError(f"this is a URL, not a file: use streamer {command} --camera URL")
 
 
 def live(
@@ -131,7 +144,8 @@ def devices(
 
 def calibrate(
     file: Annotated[
-        Path | None, typer.Argument(help="A recorded clip instead.", show_default=False)
+        Path | None,
+        typer.Argument(help="A recorded clip instead.", show_default=False, callback=local),
     ] = None,
     camera: NeededCamera = "0",
     mic: NeededMicrophone = None,

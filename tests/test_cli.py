@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,27 @@ def test_the_demo_is_described_as_it_is(run: Run) -> None:
     assert f"{words[len(emotions)]} emotions, {words[mismatches]} mismatch." in shown
     assert f"{round(float(rows[-1]['end']))} s of an actor" in shown
     assert f"{words[len(emotions)]} known emotions" in (demo.__doc__ or "")
+
+
+@pytest.mark.parametrize("url", ["http://who:secret@127.0.0.1/x.mp4", "RTSP://secret/1", "udp://@"])
+@pytest.mark.parametrize(("command", "use"), [("replay", "live"), ("calibrate", "calibrate")])
+def test_a_url_in_place_of_a_file_is_told_from_one(
+    run: Run, command: str, use: str, url: str
+) -> None:
+    expected = f"streamer: this is a URL, not a file: use streamer {use} --camera URL\n"
+    assert run(command, url) == (2, "", expected)
+
+
+def test_a_files_url_is_to_be_a_path(run: Run) -> None:
+    told = "streamer: this is a URL: write a file's path without file://\n"
+    assert run("replay", "file:///tmp/x.mp4") == (2, "", told)
+
+
+def test_what_looks_like_a_url_but_is_a_file_is_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:").mkdir()
+    (tmp_path / "http:" / "x.mp4").touch()
+    assert "x.mp4: is empty" in run("replay", "http://x.mp4")[2]
+    assert "x.mp4: no such file" in run("replay", "a:/x.mp4")[2]
