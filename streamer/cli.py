@@ -157,14 +157,16 @@ def segment(
     Takes what --save-predictions wrote, or any table with the columns time, angry, disgust, fear,
     happy, sad, surprise and neutral; probabilities are left empty where there is no face or voice.
     """
-    from streamer.resegment import segment_file  # noqa: PLC0415
+    from streamer.resegment import refuse_idle, segment_file  # noqa: PLC0415
 
     known: dict[str | None, Modality | None] = {None: None, "face": "face", "voice": "voice"}
     if modality not in known:
         raise StreamerError(f"--modality {modality}: use face or voice")
     if not math.isfinite(shift):
         raise StreamerError(f"--shift {shift:g}: use a number of seconds")
-    segment_file(stream, out, configuration.load(config, settings), known[modality], shift, errors)
+    loaded = configuration.load(config, settings)
+    refuse_idle(settings or [])
+    segment_file(stream, out, loaded, known[modality], shift, errors)
 
 
 @app.command()
