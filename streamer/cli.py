@@ -44,7 +44,10 @@ def _root(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A video or sound file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A video or sound file.", show_default=False, callback=cli_live.local),
+    ],
     speed: Annotated[
         str, typer.Option(help="1: as it was recorded; N: N times as fast; max: lossless.")
     ] = "1",
@@ -154,14 +157,16 @@ def segment(
     Takes what --save-predictions wrote, or any table with the columns time, angry, disgust, fear,
     happy, sad, surprise and neutral; probabilities are left empty where there is no face or voice.
     """
-    from streamer.resegment import segment_file  # noqa: PLC0415
+    from streamer.resegment import refuse_idle, segment_file  # noqa: PLC0415
 
     known: dict[str | None, Modality | None] = {None: None, "face": "face", "voice": "voice"}
     if modality not in known:
         raise StreamerError(f"--modality {modality}: use face or voice")
     if not math.isfinite(shift):
         raise StreamerError(f"--shift {shift:g}: use a number of seconds")
-    segment_file(stream, out, configuration.load(config, settings), known[modality], shift, errors)
+    loaded = configuration.load(config, settings)
+    refuse_idle(settings or [])
+    segment_file(stream, out, loaded, known[modality], shift, errors)
 
 
 @app.command()
@@ -202,7 +207,7 @@ def evaluate(
 def demo(
     out: Out = Path("statistics"),
 ) -> None:
-    """Replay the bundled recording: 21 s of an actor, five emotions, one mismatch."""
+    """Replay the bundled recording: 21 s of an actor, four emotions, one mismatch."""
     replay(demo_clip(), out=out)
 
 
@@ -218,7 +223,8 @@ def models_list(config: ConfigFile = None, folder: Folder = None) -> None:
     """Show all models: task, size, licence, measured accuracy; ● is in use."""
     from streamer import catalog  # noqa: PLC0415
 
-    Console().print(catalog.listing(_with_folder(config, folder)))
+    console = Console()
+    console.print(catalog.listing(_with_folder(config, folder), console.width))
 
 
 @models_app.command("info")
@@ -280,7 +286,10 @@ def _factor(speed: str) -> float:
 def main() -> None:
     """Run the program: an error that the user can mend is one line, never a traceback."""
     try:
-        sys.exit(app(None if sys.argv[1:] else ["--help"], standalone_mode=False))
+        asked = sys.argv[1:]
+        if asked in ([], ["models"]):  # Typer takes a bare group for a wrong option
+            asked = [*asked, "--help"]
+        sys.exit(app(asked, standalone_mode=False))
     except StreamerError as error:
         _refuse(str(error), error.status)
     except typer.Abort:

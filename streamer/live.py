@@ -24,7 +24,7 @@ from streamer.sources.file import FileSource
 from streamer.sources.live import Deaf, LiveSource, Part
 from streamer.sources.microphone import Microphone
 from streamer.sources.network import NetworkStream
-from streamer.sources.portaudio import quiet
+from streamer.sources.portaudio import NoMicrophoneError, quiet
 from streamer.tables import Markers, SessionTables, new_session
 from streamer.types import SAMPLE_RATE, Source, StreamerError
 
@@ -70,7 +70,11 @@ def live_session(options: LiveOptions, console: Console) -> Outcome:
         screen = Console(file=stack.enter_context(quiet()), highlight=False, emoji=False)
         with busy(screen, "Opening the devices…"):
             devices = options.camera, options.microphone
-            source = open_devices(*devices, config, clock, options.duration)
+            try:
+                source = open_devices(*devices, config, clock, options.duration)
+            except NoMicrophoneError as error:
+                otherwise = ", or use --mic none" if options.camera is not None else ""
+                raise StreamerError(f"{error}{otherwise}") from None
         stack.callback(source.close)
         now = today()
         folder = new_session(options.out, options.session, "live", now)
@@ -102,7 +106,7 @@ def measure(
     """Measure the offset between the picture and the sound of devices, or of a recorded clip."""
     if file is not None:
         clip = FileSource(file, FreeClock(), 0.0, duration, config.face.max_px)
-        calibrate.run(clip, duration, console)
+        calibrate.run(clip, duration, console, how=False)
         return
     with quiet() as file_descriptor:
         screen = Console(file=file_descriptor, highlight=False, emoji=False, soft_wrap=True)

@@ -404,6 +404,29 @@ def test_sound_goes_on_when_the_picture_stops(tmp_path: Path) -> None:
     assert_told_each_second(played, "nothing seen")
 
 
+@pytest.mark.parametrize("start", [0.0, 1.0, 14.0])
+def test_a_picture_that_comes_after_the_sound_is_no_missing_one(
+    tmp_path: Path, start: float
+) -> None:
+    video, audio = Video(at_rate(5, 0.9, 16), options=NO_REORDER), Audio([(0, 16)], **PCM)
+    path = make_clip(tmp_path / "a.mkv", video, audio)
+    with av.open(str(path)) as made:
+        assert next(made.demux()).stream.type == "audio"
+    played = play(path, start)
+    assert {event for event, _ in played.order} == {"frame", "sound"}
+    assert played.times[0] == pytest.approx(max(start, 0.9), abs=0.21)
+
+
+def test_a_picture_that_comes_much_later_is_told_of_once_time_has_passed(tmp_path: Path) -> None:
+    video, audio = Video(at_rate(5, 13, 16), options=NO_REORDER), Audio([(0, 16)], **PCM)
+    played = play(make_clip(tmp_path / "a.mkv", video, audio))
+    told = [t for event, t in played.order if event == "nothing seen"]
+    assert 0 < told[0] < 1.1
+    assert told == sorted(set(told))
+    assert played.numbers == list(range(15))
+    assert [t for _, t in played.order] == sorted(t for _, t in played.order)
+
+
 def test_pictures_that_the_decoder_held_back_over_a_long_hole_are_left_out(tmp_path: Path) -> None:
     times = at_rate(5, 0, 5) + at_rate(5, 20, 25)
     video, audio = Video(times), Audio([(0, 25)], **PCM)

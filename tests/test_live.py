@@ -16,8 +16,8 @@ from scripted import ScriptedReader, config, hear_emotion, models, picture, pipe
 from test_dashboard import drawn, view
 from typer.testing import CliRunner
 
+from streamer import devices, workers
 from streamer import live as module
-from streamer import workers
 from streamer.cli import app
 from streamer.clock import LiveClock, monotonic
 from streamer.dashboard import plain
@@ -281,6 +281,30 @@ def test_without_any_device_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert refused("live", "--out", str(tmp_path), *none)[1].endswith("nothing to analyse")
     assert "nothing" in refused("calibrate", *none)[1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_live_can_do_without_a_microphone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    in_room(monkeypatch, Room(until=1))
+    monkeypatch.setattr(devices, "Microphone", lambda *args: module.Microphone(*args[:3]))
+    live = ["live", "--yes", "--out", str(tmp_path / "out")]
+    missing = "no microphone is here: plug one in"
+    assert refused(*live) == (2, f"{missing}, or use --mic none")
+    assert refused(*live, "--camera", "none") == (2, missing)
+    assert refused("calibrate") == (2, missing)
+    assert refused("devices", "--meter", "default") == (2, missing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibrate_offers_no_way_without_a_device() -> None:
+    shown = {}
+    for command in ("live", "calibrate"):
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"])
+        shown[command] = " ".join(result.output.split())
+    assert "UDP…), or none." in shown["live"]
+    assert "a part of its name, or none." in shown["live"]
+    assert "none" not in shown["calibrate"]
 
 
 def test_without_consent_no_device_is_opened(

@@ -172,8 +172,10 @@ class FileSource:
             if isinstance(packet, float):
                 if packet >= self._stop:
                     return
-                nothing_before = max(packet, self._start)
-                yield nothing_before, partial(sink.advance, nothing_before)
+                # Where the sound is stored first, that is told of a time before the beginning too.
+                if packet > nothing_before:
+                    nothing_before = packet
+                    yield packet, partial(sink.advance, packet)
                 continue
             for frame in self._pictures(stream, packet, thrift):
                 length = _length(frame, stream)
