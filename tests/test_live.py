@@ -437,8 +437,8 @@ def test_the_dashboard_of_a_live_session_fits(
     text = "\n".join(lines)
     for needed in (
         "Closed intervals · 3",
-        "● HD Pro Webcam C920: USB Aud…  dropped 3  ▮",
-        "-31 dB  drift +42 ppm",
+        "● HD Pro Webcam C920: USB Aud…  dropped 3  █",
+        "-31 dBFS  drift +42 ppm",
         "● camera /dev/video0  lost  lost 2 times, 12.5 s  nothing came for 2 s",
         "slowed: 5 faces/s, voice every 1 s",
         "waiting: 0 pictures, 0.0 s of sound",

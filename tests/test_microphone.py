@@ -253,7 +253,7 @@ def test_names_and_indices_find_their_microphone() -> None:
 
 def test_without_pyaudio_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    with pytest.raises(StreamerError, match=r"pip install 'streamer\[mic\]'.*portaudio19-dev"):
+    with pytest.raises(StreamerError, match=r"pip install '\.\[mic\]'.*portaudio19-dev"):
         PortAudio()
 
 
