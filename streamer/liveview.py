@@ -48,7 +48,7 @@ def name(state: DeviceState) -> str:
     return plain if len(plain) <= NAME else f"{plain[: NAME - 1]}…"
 
 
-def level(dbfs: float, width: int = 12) -> Text:
+def level(dbfs: float, width: int = 10) -> Text:
     """A level meter ``width`` cells long, from QUIETEST_DB to 0 dBFS."""
     full = round(min(max(1 - dbfs / QUIETEST_DB, 0.0), 1.0) * width)
     style = "bold red" if dbfs > LOUD_DB else "yellow" if dbfs > HIGH_DB else "green"

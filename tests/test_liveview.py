@@ -12,7 +12,7 @@ def test_a_running_microphone_shows_its_level_and_drift() -> None:
     state = DeviceState("USB mic", "microphone", "running", "48 kHz", level=-30.0)
     state.drift_ppm, state.drift_ms = 41.7, -3.26
     text = device(state).plain
-    assert text == "● USB mic  ██████······  -30 dBFS  drift +42 ppm (-3.3 ms)  48 kHz"
+    assert text == "● USB mic  █████·····  -30 dBFS  drift +42 ppm (-3.3 ms)  48 kHz"
 
 
 def test_a_lost_camera_shows_what_was_lost() -> None:
@@ -46,7 +46,7 @@ def test_a_name_is_not_taken_for_markup() -> None:
     ],
 )
 def test_the_level_meter(dbfs: float, full: int, style: str) -> None:
-    text = level(dbfs)
+    text = level(dbfs, 12)
     assert text.plain == "█" * full + "·" * (12 - full) + f" {dbfs:4.0f} dBFS"
     assert not full or str(text.spans[0].style) == style
 
