@@ -1,0 +1,47 @@
+"""The closing lines."""
+
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from scripted import ScriptedReader, ScriptedSource, at_rate, config, pipeline, sound
+
+from streamer import pipeline as module
+from streamer.pipeline import Pipeline
+from streamer.summary import report
+
+Script = list[tuple[float, float, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Script, Script], Pipeline]:
+    """Runs what the face (none: no picture) and the voice (none: no sound) show in 4 s."""
+    monkeypatch.setattr(module, "FaceReader", lambda *_: ScriptedReader())
+
+    def ran(face: Script, voice: Script) -> Pipeline:
+        pictures = at_rate(10, 4, face) if face else []
+        source = ScriptedSource(pictures, sound(4 if voice else 0, voice), end=4.0)
+        made, tables = pipeline(tmp_path, source, config("segmenter.policy=argmax"))
+        with tables:
+            made.run(lambda: None)
+        return made
+
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("face", "words"),
+    [
+        ([(0, 4, "Happy")], "0 transitions, "),
+        ([(0, 2, "Happy"), (2, 4, "Sad")], "1 transition, "),
+        ([(0, 1, "Happy"), (1, 2, "Sad"), (2, 4, "Happy")], "2 transitions, "),
+    ],
+)
+def test_the_closing_lines_count_transitions(
+    run: Callable[[Script, Script], Pipeline], face: Script, words: str
+) -> None:
+    console = Console(file=StringIO(), width=120)
+    console.print(report(run(face, [])))
+    assert f" {words}0 dropped" in console.file.getvalue()  # type: ignore[attr-defined]
