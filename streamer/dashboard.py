@@ -14,6 +14,7 @@ from streamer import liveview
 from streamer.agreement import Agreement
 from streamer.figures import Now
 from streamer.pairing import Pair
+from streamer.text import counted
 from streamer.types import EMOTIONS, UNKNOWN, DeviceState, Floats, Running
 
 COLOURS = {
@@ -120,7 +121,7 @@ def plain(view: View) -> str:
     ]
     line = (
         f"{clock(view.t)}{_total(view)}  {'  '.join(now)}  rows {view.closed}  "
-        f"mismatch {view.agreement.mismatch_share:.0%}  dropped {view.dropped}"
+        f"mismatches {view.agreement.mismatches}  dropped {view.dropped}"
     )
     live = view.live
     if live is not None:
@@ -263,9 +264,9 @@ def _figures(now: Now) -> str:
 
 
 def _status(view: View) -> RenderableType:
-    share = view.agreement.mismatch_share
+    together = view.agreement
     parts = [
-        f"mismatch {share:.0%}",
+        f"mismatch in {together.mismatches} of {counted(together.rows, 'row')}",
         f"faces {view.faces_per_s:.1f}/s",
         f"dropped {view.dropped}",
         f"row latency p95 {milliseconds(view.row_latency)}",

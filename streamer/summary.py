@@ -161,7 +161,7 @@ def report(pipeline: Pipeline) -> RenderableType:
     both = now(analysis.timeline)
     if both.share is not None:
         kappa = "not defined" if both.kappa is None else f"{both.kappa:.2f}"
-        lines.add_row("", f"agree {both.share:.0%} of the time, kappa {kappa}")
+        lines.add_row("", f"agree {both.share:.0%} of the time with both, kappa {kappa}")
     for note in pipeline.tables.writer.notes():
         lines.add_row("[bold yellow]disk[/]", Text(note))
     return lines

@@ -72,7 +72,7 @@ def test_everything_fits_and_fills_the_terminal(width: int, height: int) -> None
         "p95 47 ms",
         "Closed intervals · 3",
         "nobody spoke",
-        "mismatch",
+        "mismatch in 1 of 3 rows",
         "faces 10.0/s",
         "dropped 3",
         "row latency p95 750 ms",
@@ -134,7 +134,7 @@ def test_silence_shows_no_probabilities_but_the_running_interval() -> None:
 
 def test_the_plain_line_tells_the_same() -> None:
     assert plain(view()) == (
-        "00:08.5 / 00:20.9  face Angry  voice Angry  rows 3  mismatch 100%  dropped 3"
+        "00:08.5 / 00:20.9  face Angry  voice Angry  rows 3  mismatches 1  dropped 3"
     )
 
 

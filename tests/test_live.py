@@ -418,7 +418,7 @@ def test_the_dashboard_of_a_live_session_fits(
         "● camera /dev/video0  lost  lost 2 times, 12.5 s  nothing came for 2 s",
         "slowed: 5 faces/s, voice every 1 s",
         "waiting: 0 pictures, 0.0 s of sound",
-        "mismatch 100%   faces 10.0/s   dropped 3   row latency p95 750 ms",
+        "mismatch in 1 of 3 rows   faces 10.0/s   dropped 3   row latency p95 750 ms",
         "PAUSED  1 marker  space: pause   m: marker   q: stop and write everything",
     ):
         assert needed in text, (needed, text)

@@ -10,7 +10,7 @@ from scripted import ScriptedReader, ScriptedSource, at_rate, config, pipeline, 
 
 from streamer import pipeline as module
 from streamer.pipeline import Pipeline
-from streamer.summary import report
+from streamer.summary import closing, report
 
 Script = list[tuple[float, float, str]]
 
@@ -45,3 +45,20 @@ def test_the_closing_lines_count_transitions(
     console = Console(file=StringIO(), width=120)
     console.print(report(run(face, [])))
     assert f" {words}0 dropped" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_session_json_counts_a_row_with_its_whole_length(
+    run: Callable[[Script, Script], Pipeline],
+) -> None:
+    """As docs/tables.md says, beside agreement.json, which counts the time in common alone."""
+    made = run([(0, 4, "Happy")], [(0, 2, "Sad")])
+    told = closing(made, "end", None)["agreement"]
+    assert told == {
+        "rows": 1,
+        "mismatches": 1,
+        "face_s": 4.0,
+        "both_s": 4.0,
+        "mismatch_s": 4.0,
+        "mismatch_share": 1.0,
+    }
+    assert 1.5 < made.analysis.timeline.tables[:, 3, 4].max() / 1000 < 3.5
