@@ -1,4 +1,4 @@
-"""The closing lines."""
+"""The closing lines, and what is shown of one modality alone."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -9,8 +9,12 @@ from rich.console import Console
 from scripted import ScriptedReader, ScriptedSource, at_rate, config, pipeline, sound
 
 from streamer import pipeline as module
+from streamer.figures import now
+from streamer.pairing import Pair
 from streamer.pipeline import Pipeline
+from streamer.screen import view
 from streamer.summary import closing, report
+from streamer.types import Interval
 
 Script = list[tuple[float, float, str]]
 
@@ -45,6 +49,24 @@ def test_the_closing_lines_count_transitions(
     console = Console(file=StringIO(), width=120)
     console.print(report(run(face, [])))
     assert f" {words}0 dropped" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_without_sound_the_rows_shown_know_it(
+    run: Callable[[Script, Script], Pipeline],
+) -> None:
+    made = run([(0, 2, "Happy"), (2, 4, "Sad")], [])
+    shown = view(made, "t", "max", "CPU", now(made.analysis.timeline))
+    assert [isinstance(row, Pair) and row.sound for row in shown.rows] == [False, False]
+    assert (shown.closed, shown.voice) == (2, None)
+
+
+def test_without_a_picture_the_voices_rows_are_shown(
+    run: Callable[[Script, Script], Pipeline],
+) -> None:
+    made = run([], [(0, 4, "Sad")])
+    shown = view(made, "t", "max", "CPU", now(made.analysis.timeline))
+    assert [(type(row), getattr(row, "label", "")) for row in shown.rows] == [(Interval, "Sad")]
+    assert (shown.closed, shown.face) == (1, None)
 
 
 def test_session_json_counts_a_row_with_its_whole_length(
