@@ -190,7 +190,10 @@ class SessionTables:
     @property
     def unsaved(self) -> int:
         """How many of the last pairs are not on the disk yet, or never will be."""
-        table = "modality_duration"
+        return self.unsaved_of("modality_duration")
+
+    def unsaved_of(self, table: str) -> int:
+        """How many of the last rows of a table are not on the disk yet, or never will be."""
         held = sum(name == table for name, _ in self._held)
         return held + self.writer.waiting(table) + self.writer.lost[table]
 

@@ -1,4 +1,6 @@
-"""Text from strangers (names of files and devices, metadata, labels), made harmless to show."""
+"""Text from strangers (names of files and devices, metadata, labels), made harmless to show; and
+numbers with what they count.
+"""
 
 import json
 import re
@@ -11,6 +13,11 @@ _CONTROL = re.compile(r"[^\n\x20-\x7e]")
 def printable(text: str) -> str:
     """No control characters, and one line. To be printed without markup."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def counted(number: int, word: str) -> str:
+    """A number and what it counts, in the plural unless it is 1."""
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def to_json(value: object) -> str:

@@ -38,6 +38,7 @@ LAYERS = [
     ],
     ["streamer.sparse"],
     ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
+    ["streamer.rowview"],
     ["streamer.figures"],
     [
         "streamer.tables",
