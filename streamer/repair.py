@@ -219,7 +219,7 @@ def _set(
 
 def _values(folder: Path, name: str, table: tuple[list[str], list[str]]) -> list[Values]:
     rows = list(csv.DictReader(table[1], table[0]))
-    with _as_written(folder / f"{name}.csv"):
+    with as_written(folder / f"{name}.csv"):
         for row in rows:
             _span(row)
             row["emotion"], row["probability"]
@@ -227,7 +227,7 @@ def _values(folder: Path, name: str, table: tuple[list[str], list[str]]) -> list
 
 
 @contextmanager
-def _as_written(path: Path) -> Iterator[None]:
+def as_written(path: Path) -> Iterator[None]:
     """Tell in a line that somebody else wrote into a file, whatever came of it."""
     try:
         yield
@@ -284,7 +284,7 @@ def _conclude(folder: Path) -> list[str]:
     done = ["session.json: it says now that the session was interrupted"]
     source = _source(about)
     if "has_video" in source:
-        with _as_written(folder / "session.json"):
+        with as_written(folder / "session.json"):
             there = {"face": source["has_video"], "voice": source["has_audio"]}
             tolerance = about["config"]["agreement"]["tolerance_s"]
             timeline = Timeline([m for m in MODALITIES if there[m]], source["start_s"], tolerance)
@@ -300,7 +300,7 @@ def _conclude(folder: Path) -> list[str]:
 def _play(folder: Path, modality: Modality, timeline: Timeline) -> None:
     name, last = INTERVALS[modality], 0.0
     path = folder / f"{name}.csv"
-    with _as_written(path), path.open(encoding="utf-8", newline="") as file:
+    with as_written(path), path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             interval = _interval(modality, row)
             last = interval.end
