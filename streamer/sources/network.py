@@ -123,10 +123,12 @@ class NetworkStream:
     """
 
     def __init__(self, url: str, clock: LiveClock, config: LiveConfig, max_px: int = 1280) -> None:
-        self._url, self._clock, self._config, self._max_px = url, clock, config, max_px
+        self._clock, self._config, self._max_px = clock, config, max_px
         name = masked(url)
-        self._scheme = url.partition("://")[0].lower()
-        if self._scheme not in PROTOCOLS or "://" not in url:
+        scheme, there, rest = url.partition("://")
+        self._scheme = scheme.lower()
+        self._url = self._scheme + there + rest  # FFmpeg knows them in lower case
+        if self._scheme not in PROTOCOLS or not there:
             raise StreamerError(f"{name}: give a URL that begins with {', '.join(PROTOCOLS)}")
         self.state = DeviceState(name, "stream")
         self.problems: list[str] = []
