@@ -52,6 +52,8 @@ from streamer.types import (
 JITTER = SAMPLE_RATE // 20
 """Audio timestamps off by no more than this many samples (50 ms) are rounding, not gaps."""
 
+FILL = 10 * SAMPLE_RATE
+"""Longer holes in the sound are filled by so many samples at a time: a stop is seen in between."""
 
 RECORDING = "STREAMER_RECORDING"
 """The tag of a file that `streamer.recorder` wrote: its times count from zero, and the tag DURATION
@@ -119,10 +121,15 @@ class FileSource:
         self._frames_seen = self._bad_samples = 0
         self._peak = 0.0
         self.info = self._describe(path)
+        try:
+            self._seek()
+            self._demuxer.begin(start)
+        except StreamerError as error:
+            self.close()
+            raise StreamerError(f"{path}: {error}") from None
 
     def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
         """Push everything into the sinks in time order, until ``stop``; then close both."""
-        self._seek()
         tracks = [
             *([self._frames(self._video, frames)] if self._video else []),
             *([self._chunks(self._audio, audio)] if self._audio else []),
@@ -213,10 +220,14 @@ class FileSource:
     def _chunks(self, stream: AudioStream, sink: AudioSink) -> Iterator[Push]:
         first = round(self._start * SAMPLE_RATE)
         stop = math.inf if self._stop == math.inf else round(self._stop * SAMPLE_RATE)
+        reached = first
         for begin, pcm in self._pieces(stream):
             start = max(begin, first)
             if start >= stop:
                 return
+            while start - reached > FILL:
+                reached += FILL
+                yield reached / SAMPLE_RATE, partial(sink.advance, reached)
             if pcm is None:
                 yield start / SAMPLE_RATE, partial(sink.advance, start)
                 continue
@@ -225,7 +236,8 @@ class FileSource:
                 continue
             part = pcm[start - begin : int(min(stop - begin, len(pcm)))]
             if len(part):
-                self._audio_end = (start + len(part)) / SAMPLE_RATE
+                reached = start + len(part)
+                self._audio_end = reached / SAMPLE_RATE
                 yield self._audio_end, partial(sink.write, AudioChunk(start, part))
 
     def _pieces(self, stream: AudioStream) -> Iterator[tuple[int, Floats | None]]:
