@@ -25,6 +25,8 @@ HOLE_S = 3600.0
 SKEW_S that come to so much more than what lies between them.
 """
 
+ENCRYPTED = "it is encrypted (DRM): only its own player can decode it"
+
 STEP_S = 1.0
 """How often a reader is told that there is nothing for it, s of media."""
 
@@ -61,7 +63,9 @@ class Demuxer:
         """Whether reading broke off with an error."""
 
     def begin(self, start: float) -> None:
-        """Read the first packet; the container was made to begin near ``start`` s."""
+        """Read the first packet; the container was made to begin near ``start`` s. Raises
+        StreamerError if it is encrypted.
+        """
         self._reached = start
         self._read()
 
@@ -109,6 +113,8 @@ class Demuxer:
             self._keep(packet)
 
     def _keep(self, packet: Packet[Stream]) -> None:
+        if packet.has_sidedata("encryption_info"):
+            raise StreamerError(ENCRYPTED)
         queue = self._waiting[packet.stream.index]
         if packet.time_base is not None:
             stamps = [stamp for stamp in (packet.dts, packet.pts) if stamp is not None]

@@ -36,7 +36,7 @@ from streamer.sources.decode import (
     loader,
     mono,
 )
-from streamer.sources.demux import HOLE_S, STEP_S, Demuxer
+from streamer.sources.demux import ENCRYPTED, HOLE_S, STEP_S, Demuxer
 from streamer.sources.thrift import Thrift, nothing
 from streamer.types import (
     SAMPLE_RATE,
@@ -107,14 +107,16 @@ class FileSource:
             )
             if there and used is None
         ]
-        refusal = None
+        why = None
         if not streams:
-            refusal = "; ".join(self.problems) or "neither picture nor sound in this file"
+            why = "; ".join(self.problems) or "neither picture nor sound in this file"
+        elif any("enc_key_id" in s.metadata for s in streams):
+            why = ENCRYPTED
         elif start >= self._total:
-            refusal = f"--start {start:g} lies behind the file's end at {self._total:.3f} s"
-        if refusal:
+            why = f"--start {start:g} lies behind the file's end at {self._total:.3f} s"
+        if why:
             self.close()
-            raise StreamerError(f"{path}: {refusal}")
+            raise StreamerError(f"{path}: {why}")
         self._demuxer = Demuxer(self._container, streams, self._origin)
         self._video_end = self._audio_end = start
         self._first = 0.0  # the time of the first picture, if no stamp tells
