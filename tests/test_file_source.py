@@ -31,6 +31,7 @@ from serving import serving
 
 from streamer.clock import Clock, FreeClock, PacedClock
 from streamer.ring import AudioRing, FrameRing
+from streamer.sources.decode import recordings
 from streamer.sources.file import FileSource
 from streamer.types import SAMPLE_RATE, AudioChunk, Floats, Frame, Image, StreamerError
 
@@ -641,6 +642,14 @@ def test_stream_in_an_unknown_format_is_left_out_and_told(tmp_path: Path) -> Non
     ]
 
 
+def test_formats_that_open_other_files_or_devices_are_left_out() -> None:
+    openers = {"concat", "dash", "hls", "image2", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub"}
+    devices = {"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "video4linux2,v4l2", "x11grab"}
+    assert not recordings() & {*openers, *devices, "tty"}
+    usual = {"avi", "flv", "image2pipe", "matroska,webm", "mp3", "mpegts", "ogg", "png_pipe", "wav"}
+    assert recordings() >= {*usual, "mov,mp4,m4a,3gp,3g2,mj2"}
+
+
 def pieces(path: Path, times: list[float], samples: int = 100) -> Path:
     """So many samples of noise at each of these times, at 1 kHz."""
     noise = np.random.default_rng(3).integers(-9000, 9000, samples).astype("<i2").tobytes()
@@ -685,3 +694,10 @@ def test_a_stop_is_seen_within_a_hole(tmp_path: Path) -> None:
     source.close()
     assert played.sound_end < 1
     assert max(t for _, t in played.order) < 30
+
+
+def test_a_long_packet_of_plain_sound_is_heard(tmp_path: Path) -> None:
+    path = pieces(tmp_path / "one.mkv", [0.0], samples=1_500_000)
+    played = play(path)
+    assert played.problems == []
+    assert played.sound_end == pytest.approx(1500, abs=0.1)
