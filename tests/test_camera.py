@@ -16,6 +16,7 @@ import scripted
 from live import PATIENCE_S, Sinks, ended, free_port, mjpeg, report, running, settings
 from media import number_of, picture
 
+from streamer import cli_live, devices
 from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
 from streamer.sources import camera as module
@@ -443,6 +444,14 @@ def test_check_shows_no_password() -> None:
         with pytest.raises(StreamerError, match=r"refused|give its index") as caught:
             check(spec, settings())
         assert "secret" not in str(caught.value)
+
+
+def test_devices_check_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "check", lambda *_: "well")
+    cli_live.devices(check="rtsp://me:secret@host/x")
+    assert capsys.readouterr().out == "camera rtsp://***@host/x: well\n"
 
 
 def test_check_says_when_a_camera_stalls(device: Device) -> None:
