@@ -129,11 +129,12 @@ def devices(
 ) -> None:
     """List cameras with their sizes, and microphones with their rates."""
     from streamer import devices as listing  # noqa: PLC0415 - slow
+    from streamer.sources.capture import masked  # noqa: PLC0415 - slow
 
     wanted = configuration.load(config, settings).live
     console = Console()
     if check is not None:
-        typer.echo(printable(f"camera {check}: {listing.check(check, wanted)}"))
+        typer.echo(printable(f"camera {masked(check)}: {listing.check(check, wanted)}"))
     if meter is not None:
         with suppress(KeyboardInterrupt):
             listing.show_level(console, meter, wanted, Event())

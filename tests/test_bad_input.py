@@ -197,6 +197,26 @@ def test_odd_name_is_analysed_and_shown_harmlessly(run: Run, tmp_path: Path) -> 
     assert session(out).name.endswith("_31m_bold_x_1_smile")
 
 
+def test_name_that_is_too_long(run: Run, tmp_path: Path) -> None:
+    assert_refused(run(tmp_path / ("x" * 300)), "can't be opened", "too long")
+
+
+@pytest.mark.parametrize("url", ["rtsp://user:secret@host/x", "http://host/x?password=secret"])
+def test_password_of_an_address_is_not_shown(run: Run, url: str) -> None:
+    ended = run(url)
+    assert ended.status == 2
+    assert "secret" not in ended.stderr
+
+
+def test_encrypted_recording(run: Run, tmp_path: Path) -> None:
+    cipher = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "7" * 32}
+    key = {"encryption_kid": "a" * 32}
+    video, audio = Video(at_rate(25, 0, 1)), Audio([(0, 1)])
+    path = make_clip(tmp_path / "film.mp4", video, audio, container=cipher | key)
+    assert_refused(run(path), "film.mp4: it is encrypted (DRM)")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv"])
 def test_truncated_file_is_analysed_up_to_there(run: Run, tmp_path: Path, name: str) -> None:
     path = speaker_clip(tmp_path / name, 6, container={"movflags": "faststart"})
