@@ -1,12 +1,9 @@
-"""ONNX Runtime sessions: manifest, hash, provider, threads."""
+"""Models: their manifests, hashes and sessions."""
 
-import ctypes
 import hashlib
 import os
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +12,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from streamer import preprocess, weights
+from streamer import inference, preprocess, weights
 from streamer.config import ModelsConfig
-from streamer.processor import has_vnni
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
 
@@ -103,6 +99,11 @@ class File(_Part):
     file: FileName
     sha256: str
     bytes: int
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it is loaded by itself; the others are large weights that a network reads."""
+        return self.file.endswith(".onnx")
 
 
 class Manifest(_Part):
@@ -219,14 +220,16 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
             f"model {name}: its manifest maps no label to {EMOTIONS} for all labels"
         )
     check(manifest, path)
-    providers = _providers(config.provider)
+    providers = inference.providers_for(config.provider)
     varies = any(isinstance(size, str) for tensor in manifest.inputs for size in tensor.shape[1:])
-    session = _session(path, providers, config.threads, varies)
+    session = inference.session(path, providers, config.threads, varies)
     _compare(manifest, session)
     parts = {
-        part.name: _session(path.with_name(part.file), providers, config.threads, varies=True)
+        part.name: inference.session(
+            path.with_name(part.file), providers, config.threads, varies=True
+        )
         for part in manifest.parts
-        if part.file.endswith(".onnx")  # the others are large weights that the session reads
+        if part.is_network
     }
     used = {made.get_providers()[0] for made in (session, *parts.values())}
     if config.provider == "cuda" and used != {providers[0]}:
@@ -235,29 +238,6 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
             "the CUDA and cuDNN libraries it was built for, or set models.provider to auto or cpu"
         )
     return Model(manifest, session, min(used), parts)
-
-
-def _session(path: Path, providers: list[str], threads: int, varies: bool) -> ort.InferenceSession:
-    """One that was measured to be the best on two cores (benchmarks/speed.md): one thread, as face
-    and voice run beside each other and beside the decoder; one node at a time; ONNX Runtime's own
-    memory arena, memory pattern and full optimisation of the graph, which are its defaults.
-    varies: the sizes of what it is given do.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # It is kept for each size that was ever seen: 6 kB for each length of a voice's window.
-    options.enable_mem_pattern = not varies
-    # With two threads or more, spinning between two runs takes three times the CPU time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not has_vnni():
-        # Signed int8 weights would overflow; on processors with VNNI this takes twice the time.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises many unrelated types
-        raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
 
 
 def _compare(manifest: Manifest, session: ort.InferenceSession) -> None:
@@ -295,8 +275,10 @@ def check(manifest: Manifest, path: Path) -> None:
     _check(path, manifest)
     for part in manifest.parts:
         _check(path.with_name(part.file), part)
-    if foreign := weights.external(path) - {part.file for part in manifest.parts}:
-        raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
+    networks = [path, *(path.with_name(part.file) for part in manifest.parts if part.is_network)]
+    for network in networks:
+        if foreign := weights.external(network) - {part.file for part in manifest.parts}:
+            raise StreamerError(f"model file {network} reads {min(foreign)!r}, not in its manifest")
 
 
 def known(config: ModelsConfig) -> dict[str, Path]:
@@ -346,39 +328,3 @@ def _check(path: Path, told: Manifest | File) -> None:
     if not same or found != told.sha256:
         what = "hash" if same else "size"
         raise StreamerError(f"model file {path} is altered: its {what} is not its manifest's")
-
-
-def check_runtime() -> None:
-    """Refuse two ONNX Runtimes side by side: they overwrite each other's files, silently."""
-    rivals = "onnxruntime", "onnxruntime-directml", "onnxruntime-gpu", "onnxruntime-openvino"
-    # By name: reading about everything that is installed takes seventy times as long.
-    found = [name for name in rivals if any(distributions(name=name))]
-    if len(found) > 1:
-        raise StreamerError(
-            f"{' and '.join(found)} are both installed and overwrite each other: "
-            f"pip uninstall {' '.join(found)}, then install one of them"
-        )
-
-
-def _providers(asked: str) -> list[str]:
-    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
-    if asked == "cpu" or (asked == "auto" and not _has_cuda_device()):
-        return [cpu]
-    if not _has_cuda_device():
-        raise StreamerError(
-            "models.provider is cuda, but this machine has no CUDA device: use auto"
-        )
-    if cuda not in ort.get_available_providers():
-        raise StreamerError("models.provider is cuda, but this ONNX Runtime was built without it")
-    return [cuda, cpu]
-
-
-def _has_cuda_device() -> bool:
-    """Ask the driver: the GPU build of ONNX Runtime calls CUDA available where there is none."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-    except (OSError, AttributeError):
-        return False
-    return ready and count.value > 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from streamer import models
+from streamer import inference, models
 from streamer.analysis import Analysis
 from streamer.baseline import Baseline
 from streamer.changepoint import ChangePointSegmenter
@@ -57,7 +57,7 @@ class Models:
     @classmethod
     def load(cls, config: Config) -> "Models":
         """Load and check all of them. Raises StreamerError."""
-        models.check_runtime()
+        inference.check_runtime()
         loaded = cls(
             models.load(config.face.detector, "face-detection", config.models),
             models.load(config.face.emotion, "face-emotion", config.models),

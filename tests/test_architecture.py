@@ -17,6 +17,7 @@ MODULES = {
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
     ["streamer.text", "streamer.processor", "streamer.weights", "streamer.memory"],
+    ["streamer.inference"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
     ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.journal"],

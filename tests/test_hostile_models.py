@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,25 @@ def outside(location: str) -> bytes:
     return network([helper.make_node("Identity", ["w"], [names()[1]])], [weights])
 
 
+def spelled(entry: Callable[[bytes, bytes], bytes], location: str) -> bytes:
+    """The same; its entry is made of how the key and the value are written elsewhere."""
+    model = onnx.load_from_string(outside(location))
+    value = location.encode()
+    written = entry(b"\x0a\x08location", b"\x12" + bytes([len(value)]) + value)
+    tensor = model.graph.initializer.pop()
+    del tensor.external_data[:]
+    inner = tensor.SerializeToString() + b"\x6a" + varint(len(written)) + written
+    inner = model.graph.SerializeToString() + b"\x2a" + varint(len(inner)) + inner
+    model.ClearField("graph")
+    made: bytes = model.SerializeToString() + b"\x3a" + varint(len(inner)) + inner
+    return made
+
+
+def varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
 def give(folder: Path, content: bytes, **changes: Any) -> models.Model:
     """Load it with a manifest that fits it."""
     told = json.loads((models_dir() / f"{FACE}.json").read_text(encoding="utf-8"))
@@ -86,19 +106,49 @@ def test_weights_elsewhere_are_refused(folder: Path, where: str) -> None:
     assert f"reads {where!r}, not in its manifest" in refusal(folder, outside(where))
 
 
-@pytest.mark.parametrize("key", [b"\x0a\x88\x00location", b"\x8a\x00\x08location", None])
-def test_weights_that_hide_are_refused(folder: Path, key: bytes | None) -> None:
-    plain = b"\x0a\x08location\x12\x07weights"
-    hidden = b"\x12\x07weights\x0a\x08location"
-    if key is not None:  # the entry is longer by a byte, and all that hold it
-        hidden = key + plain[plain.index(b"\x12") :]
-    whole = outside("weights")
-    assert plain in whole
-    spoiled = whole.replace(plain, hidden)
-    if key is None:
-        read = onnx.load_from_string(spoiled).graph.initializer[0].external_data[0]
-        assert (read.key, read.value) == ("location", "weights")
-    assert "not in its manifest" in refusal(folder, spoiled)
+def test_value_before_its_key_is_found(folder: Path) -> None:
+    plain, turned = b"\x0a\x08location\x12\x07weights", b"\x12\x07weights\x0a\x08location"
+    assert "reads 'weights', not" in refusal(folder, outside("weights").replace(plain, turned))
+
+
+HIDDEN = {  # in place of what stands before "location"
+    "long length": b"\x0a\x88\x00",
+    "length with bits that are dropped": b"\x0a\x88\x80\x80\x80\x10",
+    "long tag": b"\x8a\x00\x08",
+    "longer tag": b"\x8a\x80\x80\x80\x00\x08",
+    "tag with a bit that is dropped": b"\x8a\x80\x80\x80\x10\x08",
+    "tag with bits that are dropped": b"\x8a\x80\x80\x80\x70\x08",
+    "tag of ten bytes": b"\x8a" + b"\x80" * 8 + b"\x00\x08",
+    "a group before it": b"\x1b\x1c\x0a\x08",
+    "a foreign field before it": b"\x1a\x01x\x0a\x08",
+}
+
+
+@pytest.mark.parametrize("trick", HIDDEN)
+def test_weights_that_hide_are_refused(folder: Path, trick: str) -> None:
+    entry = HIDDEN[trick] + b"location\x12\x07weights"
+    said = refusal(folder, spelled(lambda key, value: entry, "weights"))
+    assert "may hide what it reads" in said
+
+
+def test_the_second_value_of_an_entry_counts_too(folder: Path) -> None:
+    """The last one is taken."""
+    part = {"name": "listed", "file": "listed", "sha256": hashlib.sha256(WEIGHTS).hexdigest()}
+    (folder / "listed").write_bytes(WEIGHTS)
+    twice = spelled(lambda key, value: key + b"\x12\x06listed" + value, "weights")
+    said = refusal(folder, twice, parts=[part | {"bytes": len(WEIGHTS)}])
+    assert "reads 'weights', not in its manifest" in said
+
+
+def test_weights_of_a_part_are_checked(folder: Path) -> None:
+    part = outside("weights")
+    (folder / "part.onnx").write_bytes(part)
+    told = {"name": "part", "file": "part.onnx", "sha256": hashlib.sha256(part).hexdigest()}
+    node = helper.make_node("Identity", ["w"], [names()[1]])
+    content = network([node], [numpy_helper.from_array(np.zeros((1, 7), np.float32), "w")])
+    assert give(folder, content).manifest.name == "mine"
+    said = refusal(folder, content, parts=[told | {"bytes": len(part)}])
+    assert "part.onnx reads 'weights', not in its manifest" in said
 
 
 def test_linked_weights_are_refused(folder: Path) -> None:
