@@ -1,9 +1,12 @@
 """Models: their manifests, hashes and sessions."""
 
+import errno
 import hashlib
 import os
+import stat
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +36,8 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 
 MOST_BYTES = 8 << 30
 """Of a model's files together."""
+
+MOST_MANIFEST_BYTES = 1 << 20
 
 
 class _Part(BaseModel):
@@ -282,31 +287,44 @@ def check(manifest: Manifest, path: Path) -> None:
 
 
 def known(config: ModelsConfig) -> dict[str, Path]:
-    """Names and manifests of all models, in the configured folder and the packaged one."""
+    """Names and manifests of all models, in the configured folder and the packaged one.
+
+    Raises StreamerError: a folder can't be read.
+    """
     folders = [models_dir(), *([Path(config.dir)] if config.dir else [])]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.json"))}
+    try:
+        files = [path for folder in folders for path in sorted(folder.iterdir())]
+    except OSError as error:
+        raise StreamerError(f"models' folder {error.filename}: {error.strerror}") from None
+    return {path.stem: path for path in files if path.suffix == ".json"}
 
 
 def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
     """Manifest and ONNX path of ``name``, in the configured folder or the packaged one."""
     folders = [Path(config.dir)] if config.dir else []
-    if folders and not folders[0].is_dir():
-        raise StreamerError(f"models.dir = {config.dir}: no such folder")
-    folders.append(models_dir())
-    for folder in folders:
-        path = folder / f"{name}.json"
-        if path.is_file():
-            manifest = _read(path)
-            if not (folder / manifest.file).is_file():
-                raise StreamerError(f"model file {folder / manifest.file} is missing")
-            return manifest, folder / manifest.file
+    try:
+        if folders and not folders[0].is_dir():
+            raise StreamerError(f"models.dir = {config.dir}: no such folder")
+        for folder in (*folders, models_dir()):
+            path = folder / f"{name}.json"
+            if path.exists():
+                manifest = _read(path)
+                if not (folder / manifest.file).is_file():
+                    raise StreamerError(f"model file {folder / manifest.file} is missing")
+                return manifest, folder / manifest.file
+    except OSError as error:  # such as a folder that may not be searched, or too long a name
+        raise StreamerError(f"model {name}: {error.filename}: {error.strerror}") from None
     raise StreamerError(f"no model {name!r}; there are: {', '.join(sorted(known(config)))}")
 
 
 def _read(path: Path) -> Manifest:
     place = ""
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        with _opened(path) as file:
+            text = file.read(MOST_MANIFEST_BYTES + 1)
+        if len(text) > MOST_MANIFEST_BYTES:
+            raise StreamerError(f"model manifest {path}: larger than 1 MiB")
+        manifest = Manifest.model_validate_json(text)
         place = "preprocess."
         PREPROCESS[manifest.task].model_validate(manifest.preprocess)
     except OSError as error:
@@ -318,9 +336,16 @@ def _read(path: Path) -> Manifest:
     return manifest
 
 
+def _opened(path: Path) -> BufferedReader:
+    """A file to read. Raises OSError, also for a pipe or device: it may say nothing for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.open("rb")
+
+
 def _check(path: Path, told: Manifest | File) -> None:
     try:
-        with path.open("rb") as file:  # a size tells at once what takes long to hash
+        with _opened(path) as file:  # a size tells at once what takes long to hash
             same = os.fstat(file.fileno()).st_size == told.bytes
             found = hashlib.file_digest(file, "sha256").hexdigest() if same else ""
     except OSError as error:

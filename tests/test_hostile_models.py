@@ -1,7 +1,9 @@
 """Models from strangers: refused in a line before they run, whatever their manifest says."""
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,3 +198,60 @@ def test_network_that_asks_for_more_memory_than_there_is_fails_in_a_line(folder:
     model = give(folder, network(nodes, [size, seven]))
     with pytest.raises(StreamerError, match="model mine: it failed"):
         model.run(**{taken: np.zeros(shape, np.float32)})
+
+
+def config(folder: Path) -> Any:
+    return configuration.load(settings=[f"models.dir={json.dumps(str(folder))}"]).models
+
+
+def test_huge_manifest_is_refused_unread(folder: Path) -> None:
+    with (folder / "huge.json").open("wb") as file:
+        file.truncate(1 << 40)  # takes no room, but more memory than there is
+    with pytest.raises(StreamerError, match=r"huge\.json: larger than 1 MiB"):
+        models.find("huge", config(folder))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_what_is_no_regular_file_is_refused_unread(folder: Path) -> None:
+    """To open a pipe would wait for ever."""
+    os.mkfifo(folder / "pipe.json")
+    (folder / "folder.json").mkdir()
+    (folder / "zeros.json").symlink_to("/dev/zero")
+    for name in ("pipe", "folder", "zeros"):
+        with pytest.raises(StreamerError, match=rf"{name}\.json: not a regular file"):
+            models.find(name, config(folder))
+    os.mkfifo(folder / "pipe")
+    part = {"name": "pipe", "file": "pipe", "sha256": "", "bytes": 0}
+    assert "pipe: not a regular file" in refusal(folder, network([], []), parts=[part])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000])
+def test_names_that_no_file_can_have_are_refused_in_a_line(folder: Path, name: str) -> None:
+    for search in (
+        lambda: models.find("blazeface", config(folder / name)),
+        lambda: models.known(config(folder / name)),
+        lambda: models.find(name, config(folder)),
+    ):
+        with pytest.raises(StreamerError) as caught:
+            search()
+        assert str(caught.value).endswith("File name too long")
+    if "/" not in name:
+        assert "File name too long" in refusal(folder, network([], []), file=name)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="every user may search every folder")
+def test_folder_that_may_not_be_searched_is_refused_in_a_line(folder: Path) -> None:
+    (folder / "inner").mkdir()
+    asked = [config(folder), config(folder / "inner")]
+    folder.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may search all of them
+    try:
+        for each in asked:
+            for search in (models.known, functools.partial(models.find, "mine")):
+                with pytest.raises(StreamerError, match="Permission denied"):
+                    search(each)
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
