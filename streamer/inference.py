@@ -31,9 +31,13 @@ def session(path: Path, providers: list[str], threads: int, varies: bool) -> ort
         # Signed int8 weights would overflow; on processors with VNNI this takes twice the time.
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        made = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
+    for output in made.get_outputs():
+        if not output.type.startswith("tensor(") or output.type == "tensor(string)":
+            raise StreamerError(f"model file {path}: {output.name} is {output.type}, no numbers")
+    return made
 
 
 def check_runtime() -> None:

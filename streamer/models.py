@@ -159,15 +159,25 @@ class Model:
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
-        return self._answer(self.session, None, inputs)
+        answers = self._answer(self.session, None, inputs)
+        for told, answer in zip(self.manifest.outputs, answers, strict=False):
+            if not answer.size or not _same_shape(told.shape, list(answer.shape)):
+                raise self._failed(f"it answered {answer.shape} for {told.name} {told.shape}")
+        return answers
 
     def _answer(
         self, session: ort.InferenceSession, names: list[str] | None, inputs: dict[str, Any]
     ) -> list[NDArray[Any]]:
         try:
-            return list(session.run(names, inputs))
+            answers = list(session.run(names, inputs))
         except Exception as error:  # ONNX Runtime raises many unrelated types
-            raise StreamerError(f"model {self.manifest.name}: it failed: {error}") from None
+            raise self._failed(f"it failed: {error}") from None
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise self._failed("it answered a number that is not finite")
+        return answers
+
+    def _failed(self, why: str) -> StreamerError:
+        return StreamerError(f"model {self.manifest.name}: {why}", status=1)
 
     def run_part(self, name: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """All outputs of the part ``name`` (empty: the first) by name."""
@@ -189,10 +199,14 @@ class Model:
         """Raw outputs float32 (C,) to the labels' shares (C,): 0 for what is none of the seven."""
         # It is left out before anything is summed up.
         kept = [emotion is not None for emotion in self.manifest.vocabulary.emotions]
+        if outputs.shape != (len(kept),):
+            raise self._failed(f"it answered {outputs.shape} for its {len(kept)} labels")
         probs = outputs.astype(np.float64)[kept]
         temperature = self.manifest.temperature
         if self.manifest.output == "logits":
             probs = np.exp((probs - probs.max()) / temperature)
+        elif probs.min() < 0:
+            raise self._failed("it answered a share below 0")
         elif not probs.sum():
             probs = np.ones(len(probs))
         elif temperature != 1:

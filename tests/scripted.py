@@ -142,7 +142,7 @@ class ScriptedSession:
 
 def hear_speech(input: Floats, h: Floats, c: Floats) -> list[NDArray[Any]]:  # noqa: A002
     """Stands for silero-vad: a chunk is speech if its middle is not silent."""
-    return [(input[:, 320:321] != 0).astype(np.float32), h, c]
+    return [(input[:, 320] != 0).astype(np.float32), h, c]
 
 
 def hear_emotion(input_values: Floats) -> list[NDArray[Any]]:

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from streamer import config as configuration
 from streamer import models
+from streamer.face import FaceEmotion
 from streamer.resources import models_dir
-from streamer.types import StreamerError
+from streamer.types import Face, StreamerError
 
 FACE = "face_emotion_mini_big"
 WEIGHTS = np.zeros(7, np.float32).tobytes()
@@ -198,6 +199,64 @@ def test_network_that_asks_for_more_memory_than_there_is_fails_in_a_line(folder:
     model = give(folder, network(nodes, [size, seven]))
     with pytest.raises(StreamerError, match="model mine: it failed"):
         model.run(**{taken: np.zeros(shape, np.float32)})
+
+
+def answering(answer: list[float]) -> bytes:
+    """A network that says the same of every face; that its size is not 7 is seen when it runs."""
+    taken, given = names()
+    nodes = [
+        helper.make_node("ReduceMean", [taken], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["none"]),
+        helper.make_node("Add", ["none", "answer"], ["whole"]),
+        helper.make_node("Cast", ["none"], ["start"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["start"], ["first"]),
+        helper.make_node("Unsqueeze", ["first", "axis"], ["begin"]),
+        helper.make_node("Slice", ["whole", "begin", "end", "last"], [given]),
+    ]
+    numbers = {"zero": [[0]], "answer": [answer]}
+    places = {"axis": [0], "end": [len(answer)], "last": [1]}
+    made = [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in numbers.items()]
+    made += [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in places.items()]
+    return network(nodes, made)
+
+
+def read(folder: Path, answer: list[float], **changes: Any) -> Any:
+    """What the program makes of a picture by that network."""
+    reader = FaceEmotion(give(folder, answering(answer), **changes), {"side": 1, "up": 0})
+    return reader.read(np.zeros((64, 64, 3), np.uint8), Face(0, 0, 64, 64, 1))
+
+
+def test_shares_are_taken_as_they_are(folder: Path) -> None:
+    assert read(folder, [1, 1, 0, 0, 0, 0, 2]).probs.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("output", ["probs", "logits"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_answers_that_are_not_finite_are_refused(folder: Path, number: float, output: str) -> None:
+    with pytest.raises(StreamerError, match="model mine: it answered a number that is not finite"):
+        read(folder, [0.1, 0.2, number, 0, 0, 0, 0], output=output)
+
+
+def test_shares_below_0_are_refused(folder: Path) -> None:
+    answer = [0.9, 0.2, -0.1, 0, 0, 0, 0]
+    with pytest.raises(StreamerError, match="model mine: it answered a share below 0"):
+        read(folder, answer, output="probs")
+    assert read(folder, answer, output="logits").probs.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [0, 6, 9])
+def test_answers_of_another_size_are_refused(folder: Path, count: int) -> None:
+    with pytest.raises(StreamerError, match=rf"model mine: it answered \(1, {count}\) for"):
+        read(folder, [0.1] * count)
+
+
+def test_texts_for_numbers_are_refused(folder: Path) -> None:
+    given = names()[1]
+    told = onnx.load_from_string(answering([0.1] * 7))
+    told.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+    told.graph.node[-1].output[0] = "numbers"
+    told.graph.node.append(helper.make_node("Cast", ["numbers"], [given], to=TensorProto.STRING))
+    assert "is tensor(string), no numbers" in refusal(folder, told.SerializeToString())
 
 
 def config(folder: Path) -> Any:
