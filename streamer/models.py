@@ -4,11 +4,11 @@ import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import onnxruntime as ort
@@ -156,6 +156,15 @@ class Model:
     session: ort.InferenceSession
     provider: str
     parts: dict[str, ort.InferenceSession] = field(default_factory=dict)
+    options: ort.RunOptions = field(default_factory=ort.RunOptions)
+
+    def own(self) -> Self:
+        """The same sessions, to be stopped by themselves."""
+        return replace(self, options=ort.RunOptions())
+
+    def stop(self) -> None:
+        """End its runs at the next operator, and all later ones: they raise StreamerError."""
+        self.options.terminate = True
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
@@ -169,8 +178,10 @@ class Model:
         self, session: ort.InferenceSession, names: list[str] | None, inputs: dict[str, Any]
     ) -> list[NDArray[Any]]:
         try:
-            answers = list(session.run(names, inputs))
+            answers = list(session.run(names, inputs, self.options))
         except Exception as error:  # ONNX Runtime raises many unrelated types
+            if self.options.terminate:
+                raise self._failed("it was stopped before it had answered") from None
             raise self._failed(f"it failed: {error}") from None
         if not all(np.isfinite(answer).all() for answer in answers):
             raise self._failed("it answered a number that is not finite")

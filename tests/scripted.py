@@ -136,7 +136,9 @@ class ScriptedSession:
     def __init__(self, answer: Callable[..., list[NDArray[Any]]]) -> None:
         self._answer = answer
 
-    def run(self, _outputs: None, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(
+        self, _outputs: None, inputs: dict[str, NDArray[Any]], _options: Any
+    ) -> list[NDArray[Any]]:
         return self._answer(**inputs)
 
 
