@@ -23,6 +23,7 @@ LAYERS = [
         "streamer.weights",
         "streamer.memory",
     ],
+    ["streamer.inference"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
     ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.journal"],

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from media import Audio, Video, at_rate, make_clip, speaker_clip
 
-from streamer import cli, models
+from streamer import cli, inference
 from streamer import config as configuration
 from streamer.resources import demo_clip, models_dir
 from streamer.tables import HEADERS
@@ -595,7 +595,7 @@ def test_cuda_without_a_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def no_driver(_: str) -> None:
         raise OSError
 
-    monkeypatch.setattr(models, "ctypes", SimpleNamespace(CDLL=no_driver))
+    monkeypatch.setattr(inference, "ctypes", SimpleNamespace(CDLL=no_driver))
     ended = run(demo_clip(), "--set", "models.provider=cuda")
     assert_refused(ended, "models.provider is cuda", "no CUDA device", "use auto")
 
@@ -604,6 +604,6 @@ def test_two_runtimes_side_by_side(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     def installed(name: str) -> list[str]:
         return [name] if name in ("onnxruntime-gpu", "onnxruntime") else []
 
-    monkeypatch.setattr(models, "distributions", installed)
+    monkeypatch.setattr(inference, "distributions", installed)
     ended = run(demo_clip())
     assert_refused(ended, "onnxruntime and onnxruntime-gpu are both installed", "pip uninstall")
