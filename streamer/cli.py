@@ -1,5 +1,6 @@
 """The command line."""
 
+import errno
 import json
 import math
 import sys
@@ -71,13 +72,10 @@ def replay(
     with the recording, 130 stopped by Ctrl-C.
     """
     # Imported late: --help and a wrong option must not wait for the models' libraries.
-    from streamer.run import Options, replay_file  # noqa: PLC0415
+    from streamer.run import Options, asked_part, replay_file  # noqa: PLC0415
 
     factor = None if speed == "max" else _factor(speed)
-    if not 0 <= start < math.inf:
-        raise StreamerError(f"--start {start:g}: use 0 or more seconds")
-    if duration is not None and not duration >= 0.1:
-        raise StreamerError(f"--duration {duration:g}: use 0.1 or more seconds")
+    start, duration = asked_part(start, duration)
     options = Options(
         file,
         factor,
@@ -296,7 +294,9 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _refuse(f"{where}{error.strerror or error}", 1)
+        # What can't be a name, or may not be reached, was said by the user; all else went wrong.
+        named = error.errno in (errno.ENAMETOOLONG, errno.EACCES)
+        _refuse(f"{where}{error.strerror or error}", 2 if named else 1)
     except Exception as error:
         # A wrong option: of its class, only the name of this method is the same in every Typer.
         explain = getattr(error, "format_message", None)

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -190,16 +191,21 @@ class Desk:
     def view(self, pipeline: Pipeline) -> Live:
         """What the dashboard shows of it."""
         paused = self._source.paused.is_set()
-        waiting = max(pipeline.audio.end - pipeline.speech.heard, 0) / SAMPLE_RATE
+        info, pictures, sound = self._source.info, None, None
+        if info.has_video:
+            pictures = len(pipeline.frames)
+        if info.has_audio:
+            sound = max(pipeline.audio.end - pipeline.speech.heard, 0) / SAMPLE_RATE
         stored = self._markers.count - self._markers.unsaved
-        bottom = liveview.keys(self._keyboard.active, self._keys.editing, stored, paused)
+        keys = self._keyboard.active, self._keys.editing, stored, paused
+        bottom = partial(liveview.keys, *keys)
         picture: RenderableType | None = None
         if self._preview and (image := pipeline.face.picture) is not None:
             picture = Preview(image, *PREVIEW)
         lost = self.recorder.lost if self.recorder else 0
         slowed = [*_slowed(pipeline), *([f"{lost} not recorded"] if lost else [])]
-        devices = self._source.devices
-        return Live(devices, (len(pipeline.frames), waiting), ", ".join(slowed), bottom, picture)
+        waiting, slow = (pictures, sound), ", ".join(slowed)
+        return Live(self._source.devices, waiting, slow, bottom, paused, picture)
 
     def summary(self) -> dict[str, object]:
         """What session.json says of it at the end."""

@@ -7,21 +7,22 @@ only what follows is written: the tables end as if nothing had happened.
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from streamer.config import Config
 from streamer.journal import Journal
 from streamer.pipeline import Models
-from streamer.repair import INTERVALS, repaired, session_of
-from streamer.run import Cut, Options, Outcome, replay_file
+from streamer.repair import INTERVALS, as_written, repaired, session_of
+from streamer.run import Cut, Options, Outcome, asked_part, replay_file
 from streamer.summary import fingerprint
-from streamer.tables import HEADERS, MODALITIES, SessionTables, replace_file
+from streamer.tables import TABLES, SessionTables, replace_file
+from streamer.text import printable
 from streamer.types import StreamerError
 
 MARGIN_S = 5.0
@@ -38,24 +39,25 @@ def resume(
     """
     with repaired(folder) as (journal, done):
         for line in done:
-            console.print(line, markup=False)
+            console.print(printable(line), markup=False)
         cut = Interrupted(folder, file)
         if cut.complete:
-            console.print(f"{folder} is complete: nothing is left to do", markup=False)
+            complete = f"{folder} is complete: nothing is left to do"
+            console.print(printable(complete), markup=False)
             return Outcome(0, cut.about)
         options = Options(
             *(cut.file, None, folder.parent, folder.name, None, [], dashboard),
             *(cut.start, cut.duration, quiet, cut.predictions),
         )
-        texts = _texts(folder, "session.json", "agreement.json")
+        before = _contents(folder, "session.json", "agreement.json")
         opened: list[SessionTables] = []
         try:
             return replay_file(options, console, Cut(cut.config, cut.opener(journal, opened)))
         except BaseException:
             if not opened or opened[0].catching_up:
-                for name, text in texts.items():
+                for name, content in before.items():
                     with suppress(StreamerError):  # the error on its way matters more
-                        replace_file(folder, name, text)
+                        replace_file(folder, name, content)
             raise
 
 
@@ -76,14 +78,18 @@ class Interrupted:
             )
         try:
             self.file = file or Path(about["source"]["name"])
-            self.start, self.duration = float(replay["start_s"]), replay["duration_s"]
+            length = replay["duration_s"]
+            length = None if length is None else float(length)
+            self.start, self.duration = asked_part(float(replay["start_s"]), length)
             self.predictions = bool(replay["predictions"])
             self.config = Config.model_validate(about["config"])
             self._models = [model["sha256"] for model in about["models"]]
             in_order = about.get("ended_by") not in ("interrupted", None)
             self._ended = self.start + float(about["media_s"]) if in_order else None
+            if self._ended is not None and not math.isfinite(self._ended):
+                raise ValueError(self._ended)
             wanted = replay["fingerprint"]
-        except (KeyError, TypeError, ValueError, ValidationError):
+        except (KeyError, OverflowError, TypeError, ValueError, StreamerError):
             raise StreamerError(f"{folder / 'session.json'} is damaged: replay the file") from None
         if not self.complete and not self.file.is_file():
             raise StreamerError(f"{self.file}: no such file; name the recording with --file")
@@ -113,22 +119,25 @@ class Interrupted:
         that end shortly before, s. They come again.
         """
         cut: set[tuple[str, ...]] = set()
-        names = [*HEADERS, *(f"{m}_predictions" for m in MODALITIES)]
-        for name, text in _texts(self.folder, *(f"{name}.csv" for name in names)).items():
-            rows, lines = list(csv.DictReader(io.StringIO(text))), text.splitlines(keepends=True)
-            keep = len(rows)
-            for number, row in enumerate(rows):
-                late = float(row["time" if "time" in row else "end"]) > until
-                if late or (row.get("modality", ""), row.get("time", "")) in cut:
-                    keep = number
-                    break
-            # A change stands in its table when what it leads to has closed.
-            modality = {f"{table}.csv": m for m, table in INTERVALS.items()}.get(name)
-            if modality:
-                cut |= {(modality, row["start"]) for row in rows[keep:]}
-            replace_file(self.folder, name, "".join(lines[: keep + 1]))
+        kept: dict[str, str] = {}
+        for name, content in _contents(self.folder, *(f"{name}.csv" for name in TABLES)).items():
+            with as_written(self.folder / name):
+                text = content.decode()
+                rows, keep = list(csv.DictReader(io.StringIO(text))), 0
+                for row in rows:
+                    late = float(row["time" if "time" in row else "end"]) > until
+                    if late or (row.get("modality", ""), row.get("time", "")) in cut:
+                        break
+                    keep += 1
+                # A change stands in its table when what it leads to has closed.
+                modality = {f"{table}.csv": m for m, table in INTERVALS.items()}.get(name)
+                if modality:
+                    cut |= {(modality, row["start"]) for row in rows[keep:]}
+            kept[name] = "".join(text.splitlines(keepends=True)[: keep + 1])
+        for name, text in kept.items():
+            replace_file(self.folder, name, text)
 
 
-def _texts(folder: Path, *names: str) -> dict[str, str]:
-    """The text of those files that are there."""
-    return {n: (folder / n).read_text(encoding="utf-8") for n in names if (folder / n).is_file()}
+def _contents(folder: Path, *names: str) -> dict[str, bytes]:
+    """Those files that are there."""
+    return {n: (folder / n).read_bytes() for n in names if (folder / n).is_file()}

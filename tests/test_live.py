@@ -375,15 +375,15 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_keys_pause_mark_and_quit(session: Session) -> None:
     session.press(" ")
     assert session.source.paused.is_set()
-    assert "PAUSED" in session.desk.view(session.made).bottom.plain
+    assert "PAUSED" in session.desk.view(session.made).bottom(80).plain
     session.press("p")
     assert not session.source.paused.is_set()
     assert not (session.folder / "markers.csv").exists()
     session.press("mlaughs")
-    assert session.desk.view(session.made).bottom.plain.startswith("Note: laughs")
+    assert session.desk.view(session.made).bottom(80).plain.startswith("Note: laughs")
     session.press(", =1\r")
     session.press("m\x1b")
-    assert "1 marker " in session.desk.view(session.made).bottom.plain
+    assert "1 marker " in session.desk.view(session.made).bottom(80).plain
     header, row = (session.folder / "markers.csv").read_text().splitlines()
     assert header == "time,note"
     assert row.endswith(',"laughs, =1"')
@@ -442,10 +442,39 @@ def test_the_dashboard_of_a_live_session_fits(
         "● camera /dev/video0  lost  lost 2 times, 12.5 s  nothing came for 2 s",
         "slowed: 5 faces/s, voice every 1 s",
         "waiting: 0 pictures, 0.0 s of sound",
-        "mismatch 100%   faces 10.0/s   dropped 3   row latency p95 750 ms",
+        "dropped 3  mismatch in 1 of 3 rows  faces 10.0/s  row latency p95 750 ms",
         "PAUSED  1 marker  space: pause   m: marker   q: stop and write everything",
     ):
         assert needed in text, (needed, text)
+
+
+def test_a_small_terminal_shows_what_is_wrong_and_the_note_being_typed(session: Session) -> None:
+    shown = busy(session)
+    alert, state, keys = drawn(shown, 40, 12)[-3:]
+    assert alert == "camera /dev/video0 lost  slowed: 5 face…"
+    assert state.startswith("dropped 3  mismatch")
+    assert keys.startswith("PAUSED  1 marker  space  m  q: stop")
+    session.press("mlooks away")
+    shown = replace(shown, live=session.desk.view(session.made))
+    assert drawn(shown, 40, 12)[-1].startswith("Note: looks away▏  Enter: keep")
+    assert shown.live.paused
+
+
+@pytest.mark.parametrize(
+    ("kind", "waiting"),
+    [("camera", "waiting: 0 pictures"), ("microphone", "waiting: 0.0 s of sound")],
+)
+def test_one_device_waits_for_nothing_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, waiting: str
+) -> None:
+    monkeypatch.setattr(module, "Keyboard", Typist)
+    clock, stop = LiveClock(), threading.Event()
+    source = LiveSource(clock, [Gadget(kind).part])
+    made, tables = pipeline(tmp_path, source, clock=clock, stop=stop)
+    with tables, ExitStack() as stack:
+        live = Desk(source, clock, stop, tmp_path, False, stack).view(made)
+    lines = drawn(replace(view(), live=live), 80, 24)
+    assert [line.rstrip() for line in lines if "waiting" in line] == [waiting]
 
 
 def test_the_plain_line_tells_of_a_lost_device(session: Session) -> None:

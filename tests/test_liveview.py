@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from streamer.liveview import device, keys, level
+from streamer.liveview import alerts, device, keys, level
 from streamer.types import DeviceState
 
 
@@ -60,3 +60,32 @@ def test_the_bottom_line_says_what_keys_do() -> None:
     assert keys(True, "", 0, False).plain.startswith("Note: ")
     assert len(keys(True, "a" * 199 + "!", 0, False).plain) < 80
     assert "aaa!▏" in keys(True, "a" * 199 + "!", 0, False).plain
+
+
+@pytest.mark.parametrize("width", [18, 30, 40, 55, 80])
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize(
+    "editing", [None, "", "looks away, then at the floor and laughs", "笑" * 60]
+)
+def test_the_bottom_line_fits_its_terminal(width: int, active: bool, editing: str | None) -> None:
+    text = keys(active, editing, 0, False, width)
+    assert text.cell_len <= width
+    if editing:
+        assert f"{editing[-2:]}▏" in text.plain
+    elif editing is None:
+        assert ("stop" in text.plain) == (width >= len("Ctrl-C: stop"))
+        assert text.plain.startswith("space" if active else "Ctrl-C")
+
+
+def test_a_narrow_bottom_line_still_tells_of_a_pause_and_markers() -> None:
+    assert keys(True, None, 12, True, 40).plain == "PAUSED  12 markers  space  m  q: stop"
+    assert keys(True, None, 0, True, 40).plain == "PAUSED  space: pause  m: mark  q: stop"
+    assert keys(True, "looks away", 0, False, 40).plain == "Note: looks away▏  Enter: keep"
+
+
+def test_alerts_are_of_what_is_lost_and_slowed_alone() -> None:
+    devices = [DeviceState("eye", "camera", "lost"), DeviceState("ear", "microphone", "running")]
+    assert alerts(devices, "") == "eye lost"
+    assert alerts(devices[1:], "5 faces/s") == "slowed: 5 faces/s"
+    assert alerts(devices, "5 faces/s") == "eye lost  slowed: 5 faces/s"
+    assert alerts(devices[1:], "") == ""
