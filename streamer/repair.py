@@ -8,16 +8,25 @@ that loses one is kept as NAME.csv.old. Done twice it changes nothing.
 import csv
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from streamer.agreement_file import pretty
 from streamer.figures import document
-from streamer.journal import Journal, Record, sync_folder
-from streamer.tables import HEADERS, MODALITIES, line_of, replace_file, seconds, write_summary
+from streamer.journal import JOURNAL, Journal, Record, sync_folder
+from streamer.tables import (
+    HEADERS,
+    MODALITIES,
+    TABLES,
+    line_of,
+    replace_file,
+    seconds,
+    write_summary,
+)
 from streamer.timeline import Timeline
 from streamer.types import EMOTIONS, Interval, Modality, StreamerError
 
@@ -42,9 +51,10 @@ def repaired(folder: Path) -> Iterator[tuple[Journal, list[str]]]:
     if not (folder / "session.json").is_file() and not (folder / "video_intervals.csv").is_file():
         raise StreamerError(f"{folder} is no session: name a folder with session.json in it")
     try:
+        _refuse_links(folder)
         journal = Journal(folder)
         try:
-            record = journal.read()
+            record = journal.read(TABLES)
             done = _from_journal(folder, record) if record else _from_tables(folder)
             done += _conclude(folder)
             sync_folder(folder)
@@ -55,6 +65,17 @@ def repaired(folder: Path) -> Iterator[tuple[Journal, list[str]]]:
             journal.close() if journal.length else journal.remove()
     except OSError as error:
         raise StreamerError(f"can't repair {folder}: {error.strerror or error}", status=1) from None
+
+
+def _refuse_links(folder: Path) -> None:
+    """A session from a stranger may not have files elsewhere read or written; nor a pipe, which
+    would be waited for. Raises StreamerError.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            ours = entry.name == JOURNAL or entry.name.endswith((".csv", ".json", ".part"))
+            if ours and not entry.is_file(follow_symlinks=False):
+                raise StreamerError(f"{folder / entry.name} is no plain file, as a session's are")
 
 
 def _from_journal(folder: Path, record: Record) -> list[str]:
@@ -70,7 +91,7 @@ def _from_journal(folder: Path, record: Record) -> list[str]:
             kept = _common(data, wanted)
             back = wanted[kept:].count(b"\n")
             done.append(f"{path.name}: {_count(back)} put back{_cut(folder, path, data[kept:])}")
-            replace_file(folder, path.name, wanted.decode())
+            replace_file(folder, path.name, wanted)
     return done
 
 
@@ -89,10 +110,13 @@ def _cut(folder: Path, path: Path, rest: bytes) -> str:
 
 
 def _keep(folder: Path, path: Path) -> str:
-    names = (f"{path.name}.old{n or ''}" for n in range(1000))
-    name = next(name for name in names if not (folder / name).exists())
-    (folder / name).write_bytes(path.read_bytes())
-    return name
+    number = 0
+    while True:
+        beside = folder / f"{path.name}.old{number or ''}"
+        with suppress(FileExistsError), beside.open("xb") as file:
+            file.write(path.read_bytes())
+            return beside.name
+        number += 1
 
 
 def _count(rows: int) -> str:

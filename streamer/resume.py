@@ -21,7 +21,7 @@ from streamer.pipeline import Models
 from streamer.repair import INTERVALS, repaired, session_of
 from streamer.run import Cut, Options, Outcome, replay_file
 from streamer.summary import fingerprint
-from streamer.tables import HEADERS, MODALITIES, SessionTables, replace_file
+from streamer.tables import TABLES, SessionTables, replace_file
 from streamer.types import StreamerError
 
 MARGIN_S = 5.0
@@ -113,8 +113,7 @@ class Interrupted:
         that end shortly before, s. They come again.
         """
         cut: set[tuple[str, ...]] = set()
-        names = [*HEADERS, *(f"{m}_predictions" for m in MODALITIES)]
-        for name, text in _texts(self.folder, *(f"{name}.csv" for name in names)).items():
+        for name, text in _texts(self.folder, *(f"{name}.csv" for name in TABLES)).items():
             rows, lines = list(csv.DictReader(io.StringIO(text))), text.splitlines(keepends=True)
             keep = len(rows)
             for number, row in enumerate(rows):

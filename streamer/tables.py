@@ -42,6 +42,8 @@ HEADERS = {
     "face_weight,voice_weight",
     "transitions": "time,modality,from,to,gap",
 }
+TABLES = (*HEADERS, *(f"{modality}_predictions" for modality in MODALITIES))
+"""All that a session's journal may have."""
 
 
 class Table:
@@ -320,12 +322,14 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
     replace_file(folder, "session.json", to_json(summary) + "\n")
 
 
-def replace_file(folder: Path, name: str, text: str) -> None:
+def replace_file(folder: Path, name: str, content: str | bytes) -> None:
     """Replace a file in one step: a reader sees the old or the new one. Raises StreamerError."""
     path, beside = folder / name, folder / f".{name}.part"
+    data = content.encode() if isinstance(content, str) else content
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        beside.unlink(missing_ok=True)  # of a run that died; or a link to somebody else's file
+        with beside.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
