@@ -128,10 +128,9 @@ def _count(rows: int) -> str:
 
 def _from_tables(folder: Path) -> list[str]:
     done = []
-    headers = dict.fromkeys(p.stem for p in sorted(folder.glob("*.csv"))) | HEADERS
     tables: dict[str, tuple[list[str], list[str]]] = {}
-    for name, header in headers.items():
-        path = folder / f"{name}.csv"
+    for name in (*TABLES, "markers"):  # whatever else is there is the user's own
+        path, header = folder / f"{name}.csv", HEADERS.get(name)
         data = path.read_bytes() if path.exists() else b""
         first, lines, torn = _whole(data)
         if not first and header:

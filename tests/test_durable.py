@@ -321,6 +321,18 @@ def test_torn_rows_are_cut(tmp_path: Path, rest: str) -> None:
     assert repair(tmp_path) == []
 
 
+def test_a_users_own_files_are_left_alone(tmp_path: Path) -> None:
+    session(tmp_path)
+    own = {
+        "notes.csv": "Заметка;Время\r\nпациент отвлёкся;00:12\r\n".encode("cp1251"),
+        "my.csv": b'a,b\n1,2\n3,4,5\n"two\nlines",5\ntorn',
+    }
+    for name, data in own.items():
+        (tmp_path / name).write_bytes(data)
+    assert repair(tmp_path) == []
+    assert {name: (tmp_path / name).read_bytes() for name in own} == own
+
+
 PARTNERS = {
     "video_intervals.csv": "audio_intervals.csv",
     "audio_intervals.csv": "video_intervals.csv",
