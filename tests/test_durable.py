@@ -308,17 +308,106 @@ def session(folder: Path, pairs: int = 3) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.glob("*.csv")}
 
 
-@pytest.mark.parametrize("rest", ["Happy,3.0", "\0" * 99, "Happy,3.000,\xe9\n", "Sad,3.000\n"])
+@pytest.mark.parametrize(
+    "rest", ["Happy,3.0", "\0" * 99, "\0\0\n", "Happy,3.000,\xe9\n", "Sad,3\n"]
+)
 def test_torn_rows_are_cut(tmp_path: Path, rest: str) -> None:
     whole = session(tmp_path)
     for name in whole:
         with (tmp_path / name).open("a", encoding="latin-1") as file:
             file.write(rest)
+    spoiled = {f"{p.name}.old": p.read_bytes() for p in tmp_path.iterdir()}
     done = repair(tmp_path)
     assert sorted(line.partition(":")[0] for line in done) == sorted(whole)
     assert all(f"{len(rest)} bytes" in line for line in done)
+    kept = spoiled if rest.endswith("\n") and rest.strip("\0\n") else {}  # not what is no row
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == whole | kept
+    assert repair(tmp_path) == []
+
+
+def test_a_whole_row_that_is_cut_is_kept_and_missing_from_the_session(tmp_path: Path) -> None:
+    session(tmp_path)
+    write_summary(tmp_path, {"state": "complete", "ended_by": "end"})
+    path = tmp_path / "voice_intervals.csv"
+    *before, last = path.read_bytes().splitlines(keepends=True)
+    noted = b"".join([*before, last[:-1], b",checked by Anna\n"])
+    path.write_bytes(noted)
+    assert repair(tmp_path) == [
+        f"voice_intervals.csv: {len(last) + 16} bytes of torn rows cut "
+        "(kept in voice_intervals.csv.old)",
+        "session.json: it says now that rows are missing (interrupted)",
+    ]
+    assert (tmp_path / "voice_intervals.csv.old").read_bytes() == noted
+    assert path.read_bytes() == b"".join(before)
+    about = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
+    assert (about["state"], about["ended_by"]) == ("interrupted", "interrupted")
+    assert repair(tmp_path) == []
+
+
+FOREIGN: dict[str, Callable[[bytes], bytes]] = {
+    "one semicolon": lambda data: data.replace(b",", b";", 1),
+    "semicolons": lambda data: data.replace(b",", b";").replace(b".", b","),
+    "UTF-16": lambda data: data.decode().encode("utf-16"),
+    "other columns": lambda data: b"my" + data,
+    "empty lines": lambda data: b"\n\n" + data,
+}
+
+
+@pytest.mark.parametrize("spoil", FOREIGN.values(), ids=list(FOREIGN))
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_table_that_was_saved_in_another_form_is_refused(
+    tmp_path: Path, name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    session(tmp_path)
+    path = tmp_path / f"{name}.csv"
+    path.write_bytes(spoil(path.read_bytes()))
+    (tmp_path / "session.json").write_text("{}")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(StreamerError, match=f"{name}.csv is not as a session writes it") as caught:
+        repair(tmp_path)
+    assert caught.value.status == 1
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("torn", [b"", b"Sad,3"])
+def test_what_editors_put_around_rows_is_taken_out(tmp_path: Path, torn: bytes) -> None:
+    whole = session(tmp_path)
+    for name, data in whole.items():
+        text = b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n") + torn
+        (tmp_path / name).write_bytes(text)
+    cut = f", {len(torn)} bytes of torn rows cut" if torn else ""
+    done = repair(tmp_path)
+    told = "byte order mark taken out, line ends mended"
+    assert sorted(done) == sorted(f"{name}: {told}{cut}" for name in whole)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == whole
     assert repair(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["video_intervals", "audio_intervals"])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_without_all_rows_of_one_modality_nothing_is_taken_from_the_others(
+    tmp_path: Path, name: str, emptied: bool
+) -> None:
+    session(tmp_path)
+    if emptied:
+        (tmp_path / f"{name}.csv").write_text(HEADERS[name] + "\n")
+    else:
+        (tmp_path / f"{name}.csv").unlink()
+    write_summary(tmp_path, {"state": "complete", "source": {"has_audio": True}})
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(StreamerError, match=f"{name}.csv has none of its rows"):
+        repair(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("header", [b"time,note\n", b"meine;Liste\n"])
+def test_a_torn_marker_is_cut_another_list_left_alone(tmp_path: Path, header: bytes) -> None:
+    session(tmp_path)
+    (tmp_path / "markers.csv").write_bytes(header + b"1.000")
+    cut = ["markers.csv: 5 bytes of torn rows cut"] if header.startswith(b"time") else []
+    assert repair(tmp_path) == cut
+    left = b"" if cut else b"1.000"
+    assert (tmp_path / "markers.csv").read_bytes() == header + left
 
 
 def test_a_users_own_files_are_left_alone(tmp_path: Path) -> None:
@@ -359,10 +448,13 @@ def test_durations_and_mismatches_are_made_again(tmp_path: Path, sound: bool) ->
     if not sound:
         with (tmp_path / "audio_intervals.csv").open("w", encoding="utf-8") as file:
             file.write(HEADERS["audio_intervals"] + "\n")
+    remade = (
+        "modality_duration.csv: made again, with its header, 3 rows put back from the intervals"
+    )
     for name in ("modality_duration", "modality_mismatch"):
         (tmp_path / f"{name}.csv").unlink()
     write_summary(tmp_path, {"source": {"audio": "aac"} if sound else {}})
-    assert "modality_duration.csv: made again, with its header" in repair(tmp_path)
+    assert remade in repair(tmp_path)
     if sound:
         assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
     else:
@@ -514,8 +606,7 @@ def test_two_rows_of_one_moment_are_two_pairs(tmp_path: Path) -> None:
     whole = {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")}
     (tmp_path / "modality_duration.csv").unlink()
     assert repair(tmp_path) == [
-        "modality_duration.csv: made again, with its header",
-        "modality_duration.csv: 2 rows put back from the intervals",
+        "modality_duration.csv: made again, with its header, 2 rows put back from the intervals"
     ]
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
 
@@ -526,6 +617,18 @@ def test_a_killed_replay_goes_on_to_the_same_bytes(whole: Path, died: Path) -> N
     assert "bytes of torn rows cut" in output
     assert bytes_of(died) == bytes_of(whole)
     assert resume(died)[1].endswith("is complete: nothing is left to do\n")
+
+
+@pytest.mark.parametrize("lost", ["a table", "a row"])
+def test_what_a_complete_replay_lost_comes_again(whole: Path, tmp_path: Path, lost: str) -> None:
+    folder = shutil.copytree(whole, tmp_path / "s")
+    path = folder / "voice_intervals.csv"
+    if lost == "a table":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b",checked by Anna\n")
+    assert resume(folder)[0] == 0
+    assert bytes_of(folder) == bytes_of(whole)
 
 
 def test_a_stopped_replay_goes_on_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
