@@ -89,7 +89,7 @@ class AppendFile:
 
     def _make_again(self) -> None:
         """Write what the deleted file had, which lives as long as it is open, to a new one."""
-        content = self._content()
+        content = self.content()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f".{self.path.name}.part")
         file = beside.open("w+b", buffering=0)
@@ -111,7 +111,7 @@ class AppendFile:
             found = file.read()[: self._length]
             rest = b""
             if len(found) < self._length:
-                content = self._content()
+                content = self.content()
                 known, rest = content.startswith(found), content[len(found) :]
             else:
                 known = zlib.crc32(found) == self._sum
@@ -123,7 +123,7 @@ class AppendFile:
         finally:
             file.close()
 
-    def _content(self) -> bytes:
+    def content(self) -> bytes:
         """What is on the disk. Raises OSError if that is not what was written."""
         self._file.seek(0)
         content = self._file.read(self._length)
@@ -151,7 +151,9 @@ class Journal(AppendFile):
                 self.close()
 
     def begin(self, tables: Mapping[str, tuple[str, int]]) -> None:
-        """Start anew, for tables with a header line and so many bytes that are good already."""
+        """Start anew, for tables that have this text already, of so many bytes: the journal knows
+        all of it, whatever becomes of the tables.
+        """
         self.clear()
         self.append(_sealed({"journal": 1, "tables": tables}))
         self.sync()
@@ -216,8 +218,8 @@ class Journal(AppendFile):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a journal says: of each table its header line and how many bytes were good when the
-    journal began, and the rows since.
+    """What a journal says: of each table its text when the journal began and that one's bytes, and
+    the rows since.
     """
 
     tables: dict[str, tuple[str, int]]
@@ -240,6 +242,10 @@ class Record:
             for name, line in entry:
                 rows[name].append(_line(line))
         return cls(tables, rows)
+
+    def text(self, table: str) -> str:
+        """All that a table is to hold."""
+        return self.tables[table][0] + "".join(self.rows[table])
 
 
 def sync_folder(folder: Path) -> None:

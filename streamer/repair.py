@@ -15,7 +15,7 @@ from typing import Any
 from streamer.agreement_file import pretty
 from streamer.figures import document
 from streamer.journal import JOURNAL, Journal, Record, sync_folder
-from streamer.mending import Mending, Values, as_written, count, keep, span
+from streamer.mending import Mending, Values, as_written, count, keep, plain, span
 from streamer.tables import MODALITIES, TABLES, replace_file, write_summary
 from streamer.timeline import Timeline
 from streamer.types import EMOTIONS, Interval, Modality, StreamerError
@@ -66,20 +66,24 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _from_journal(folder: Path, record: Record) -> list[str]:
-    done = []
-    for name, (header, size) in record.tables.items():
-        path = folder / f"{name}.csv"
+    if any(len(text.encode()) != size for text, size in record.tables.values()):
+        return _from_tables(folder)  # an older version went on, and did not note what it had
+    done, beyond = [], False
+    for name in record.tables:
+        path, wanted = folder / f"{name}.csv", record.text(name).encode()
         data = path.read_bytes() if path.exists() else b""
-        before = header.encode() if size == len(header.encode()) else data[:size]
-        if len(before) < size:
-            raise StreamerError(f"{path.name} of {folder} lacks rows that nothing else has", 1)
-        wanted = before + "".join(record.rows[name]).encode()
-        if data != wanted:
-            kept = _common(data, wanted)
-            back = wanted[kept:].count(b"\n")
-            done.append(f"{path.name}: {count(back)} put back{_cut(folder, path, data[kept:])}")
+        text, told = plain(data)
+        if text.startswith(wanted) and b"\n" in text[len(wanted) :]:
+            beyond = True
+        elif data != wanted:
+            kept = _common(text, wanted)
+            if text != wanted:
+                back = wanted[kept:].count(b"\n")
+                told.append(f"{count(back)} put back{_cut(folder, path, text[kept:])}")
+            done.append(f"{path.name}: {', '.join(told)}")
             replace_file(folder, path.name, wanted)
-    return done
+    # Rows are in the journal first. Where tables go on beyond it, it was damaged in its middle.
+    return done + (_from_tables(folder) if beyond else [])
 
 
 def _common(data: bytes, wanted: bytes) -> int:

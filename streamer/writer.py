@@ -42,7 +42,9 @@ class Store:
                 path = folder / f"{name}.csv"
                 self._tables[name] = AppendFile(path, header if journal is None else None)
             self._journal = journal or Journal(folder)
-            self._journal.begin({n: (headers[n], t.length) for n, t in self._tables.items()})
+            # In one line: it is in the journal wholly, or the tables are as they were.
+            there = {n: (t.content().decode(), t.length) for n, t in self._tables.items()}
+            self._journal.begin(there)
         except BaseException:
             self.close(keep=False)
             raise

@@ -488,6 +488,79 @@ def test_the_journal_makes_any_table_good(tmp_path: Path, tail: bytes) -> None:
     assert repair(tmp_path) == []
 
 
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda data: b"",
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "no UTF-8, torn": lambda data: data.replace(b"0.5", b"\xff.5", 1)[:-10],
+    "edited": lambda data: data.replace(b"0.5000", b"0.6000", 1),
+}
+
+
+@pytest.fixture
+def killed_again(tmp_path: Path) -> Path:
+    """A session that was killed while it was gone on with."""
+    folder, killed = tmp_path / "running", tmp_path / "killed"
+    whole = session(folder)
+    with repaired(folder) as (journal, _), SessionTables(folder, journal=journal) as tables:
+        for n in range(4):
+            face = Interval("face", "Sad", n, n + 1.0, 0.5, 0.5, 10, "change")
+            tables.pair(Pair(face, Voice(("Happy", "Sad")[n % 2], 0.5, 0.25, 1.0)))
+            if n < 3:
+                tables.voice(Interval("voice", "Happy", n, n + 1.0, 0.5, 0.5, 2, "gap"))
+        tables.sync()
+        shutil.copytree(folder, killed)
+    assert count(killed) == 4
+    assert (killed / "voice_intervals.csv").read_bytes() == whole["voice_intervals.csv"]
+    return killed
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=list(SPOILT))
+@pytest.mark.parametrize("name", ["video_intervals.csv", "voice_intervals.csv"])
+def test_a_session_killed_while_it_was_gone_on_with_is_made_good(
+    killed_again: Path, name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    whole = {p.name: p.read_bytes() for p in killed_again.glob("*.csv")}
+    (killed_again / name).write_bytes(spoil(whole[name]))
+    (line,) = repair(killed_again)
+    assert line.startswith(f"{name}: ")
+    assert {p.name: p.read_bytes() for p in killed_again.glob("*.csv")} == whole
+    assert repair(killed_again) == []
+
+
+def test_a_journal_that_knows_lengths_only_leaves_it_to_the_tables(killed_again: Path) -> None:
+    """Older versions wrote such ones when they went on."""
+    whole = {p.name: p.read_bytes() for p in killed_again.glob("*.csv")}
+    sizes = {name: (header + "\n", 200) for name, header in HEADERS.items()}
+    (killed_again / JOURNAL).write_text(files._sealed({"journal": 1, "tables": sizes}))
+    path = killed_again / "voice_intervals.csv"
+    path.write_bytes(path.read_bytes() + b"\xff torn")
+    assert repair(killed_again) == ["voice_intervals.csv: 6 bytes of torn rows cut"]
+    assert {p.name: p.read_bytes() for p in killed_again.glob("*.csv")} == whole
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"Sad,1.000,2"])
+def test_rows_beyond_a_damaged_journal_stay(tmp_path: Path, spoilt: bytes) -> None:
+    folder, died = tmp_path / "running", tmp_path / "died"
+    folder.mkdir()
+    with SessionTables(folder) as tables:
+        for _ in range(5):
+            tables.pair(PAIR)
+            tables.sync()
+        shutil.copytree(folder, died)
+    whole = {p.name: p.read_bytes() for p in died.glob("*.csv")}
+    lines = (died / JOURNAL).read_bytes().splitlines(keepends=True)
+    assert len(lines) == 6
+    lines[3] = lines[3].replace(b"Sad", b"Bad", 1)
+    (died / JOURNAL).write_bytes(b"".join(lines))
+    with (died / "video_intervals.csv").open("ab") as file:
+        file.write(spoilt)
+    torn = [f"video_intervals.csv: {len(spoilt)} bytes of torn rows cut"] if spoilt else []
+    assert repair(died) == torn
+    assert {p.name: p.read_bytes() for p in died.iterdir()} == whole
+    assert repair(died) == []
+
+
 def killed_session(folder: Path, faces: list[Interval]) -> None:
     """A session of pictures without sound that was killed after these rows."""
     with SessionTables(folder) as tables:
