@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from streamer.clock import monotonic
@@ -39,8 +40,8 @@ class Store:
         self._journal = journal
         try:
             for name, header in headers.items():
-                path = folder / f"{name}.csv"
-                self._tables[name] = AppendFile(path, header if journal is None else None)
+                path, known = folder / f"{name}.csv", partial(self._known, name)
+                self._tables[name] = AppendFile(path, None if journal else header, known)
             self._journal = journal or Journal(folder)
             # In one line: it is in the journal wholly, or the tables are as they were.
             there = {n: (t.content().decode(), t.length) for n, t in self._tables.items()}
@@ -51,7 +52,7 @@ class Store:
 
     @property
     def remade(self) -> bool:
-        """Whether a file was deleted meanwhile, and made again."""
+        """Whether a file was deleted or cut meanwhile, and made again."""
         assert self._journal is not None
         return any(file.remade for file in (self._journal, *self._tables.values()))
 
@@ -71,6 +72,12 @@ class Store:
                 problem = error
         if problem:
             raise problem
+
+    def _known(self, table: str) -> bytes:
+        """What the journal knows of a table."""
+        assert self._journal is not None
+        record = self._journal.read(self._tables)
+        return record.text(table).encode() if record else b""
 
     def close(self, keep: bool) -> None:
         """Close the files; ``keep`` the journal if the tables lack some of its rows."""
@@ -139,11 +146,14 @@ class Writer:
             self._hand()  # also without a row: whether the files are still there
             self._collect(LAST_WAIT_S)
         missing = self.waiting() + self.lost.total()
-        if missing:
+        if missing or (self.trouble and self._asked_at is None):
             reason = self.trouble or next(iter(self._past), STALLED)
+            lack = f"{missing} rows are missing from the tables"
+            if not missing:
+                lack = "the tables are not what was written"
             raise StreamerError(
-                f"can't write to {self._folder}: {reason}: {missing} rows are missing from the "
-                "tables (streamer repair puts in what the journal has)",
+                f"can't write to {self._folder}: {reason}: {lack} "
+                "(streamer repair puts in what the journal has)",
                 status=1,
             )
 
@@ -154,7 +164,8 @@ class Writer:
             for reason, seconds in self._past.items()
         ]
         if self._store.remade:
-            told.append("the session's files were deleted while it ran: made again with all rows")
+            what = "the session's files were deleted or cut while it ran"
+            told.append(f"{what}: made again with all rows")
         return told
 
     def close(self) -> None:
@@ -170,7 +181,7 @@ class Writer:
             if self._thread.is_alive():
                 return  # it hangs in a write, and may not lose its files
             self._collect(0.0)
-        self._store.close(keep=bool(self.waiting()))
+        self._store.close(keep=bool(self.waiting() or self.trouble))
 
     def _hand(self) -> None:
         if self._thread is None:

@@ -217,16 +217,112 @@ def test_a_drive_may_come_back_as_it_was_long_ago(tmp_path: Path, torn: bytes) -
     assert not (folder / JOURNAL).exists()
 
 
-def test_another_table_in_the_place_of_one_is_left_alone(tmp_path: Path) -> None:
+def in_its_place(path: Path) -> None:
+    path.rename(path.with_name("moved.csv"))
+    path.write_text("my own\n" * 50)
+
+
+def renamed_over(path: Path) -> None:
+    beside = path.with_name("mine")
+    beside.write_bytes(b"MY OWN WORK\n" + path.read_bytes())
+    beside.replace(path)
+
+
+def edited(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"Sad", b"HAPPY!"))
+
+
+def appended(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"my note," + b"x" * 300 + b"\n")
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(b"mine\n")
+
+
+CHANGES = [in_its_place, renamed_over, edited, appended, shortened]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_table_that_others_changed_is_left_alone_and_told(
+    tmp_path: Path, change: Callable[[Path], None], late: bool
+) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    path, trouble = folder / "video_intervals.csv", "video_intervals.csv was changed by another"
+    with SessionTables(folder) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        if late:
+            tables.pair(PAIR)
+            tables.sync()
+        change(path)
+        theirs = path.read_bytes()
+        if not late:
+            tables.pair(PAIR)
+            tables.sync()
+            assert (tables.writer.trouble or "").startswith(trouble)
+            assert (count(folder, "audio_intervals"), tables.unsaved) == (2, 1)
+        with pytest.raises(StreamerError, match=trouble) as caught:
+            tables.finish()
+        assert ("rows are missing" in str(caught.value)) != late
+    assert (caught.value.status, path.read_bytes()) == (1, theirs)
+    (line,) = repair(folder)
+    assert "(kept in video_intervals.csv.old)" in line
+    assert (folder / "video_intervals.csv.old").read_bytes() == theirs
+    assert {count(folder, n) for n in HEADERS if "modality" in n or "video" in n} == {2}
+    assert repair(folder) == []
+
+
+def test_a_table_that_is_put_back_is_gone_on_with(tmp_path: Path) -> None:
+    path, mine = tmp_path / "video_intervals.csv", tmp_path / "mine.csv"
     with SessionTables(tmp_path) as tables:
         tables.pair(PAIR)
         tables.sync()
-        path, moved = tmp_path / "video_intervals.csv", tmp_path / "moved.csv"
-        path.rename(moved)
-        path.write_text("my own\n" * 50)
+        before = path.read_bytes()
+        path.write_text("mine\n")
+        tables.pair(PAIR)
+        tables.sync()
+        assert tables.writer.trouble
+        path.rename(mine)
+        path.write_bytes(before)
+        tables.finish()
+    assert (count(tmp_path), mine.read_text()) == (2, "mine\n")
+
+
+@pytest.mark.parametrize("size", [0, 7, 150])
+def test_a_table_that_was_cut_is_made_again(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "video_intervals.csv"
+    with SessionTables(tmp_path) as tables:
+        for _ in range(3):
+            tables.pair(PAIR)
+            tables.sync()
+        os.truncate(path, size)
+        tables.pair(PAIR)
+        tables.sync()
+        assert (tables.writer.trouble, count(tmp_path)) == (None, 4)
+        os.truncate(path, size)  # after its last row
+        tables.finish()
+        (note,) = tables.writer.notes()
+        assert "cut while it ran" in note
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert (len(lines), len(set(lines)), lines[0].decode()[:-1]) == (5, 2, HEADERS[path.stem])
+    assert not (tmp_path / JOURNAL).exists()
+
+
+@pytest.mark.parametrize("change", [in_its_place, renamed_over, shortened])
+def test_whatever_becomes_of_the_journal_the_tables_get_their_rows(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    with SessionTables(tmp_path) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        change(tmp_path / JOURNAL)
         tables.pair(PAIR)
         tables.finish()
-    assert (count(tmp_path, "moved"), path.read_text()) == (2, "my own\n" * 50)
+    assert count(tmp_path) == 2
 
 
 def test_a_disk_that_hangs_holds_up_nothing(
