@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from streamer.clock import monotonic
-from streamer.journal import AppendFile, Journal, Row, sync_folder
+from streamer.journal import AppendFile, Journal, Row, replace, sync_folder
 from streamer.types import StreamerError
 
 MOST_WAITING = 50_000
@@ -38,6 +38,9 @@ class Store:
     ) -> None:
         self._tables: dict[str, AppendFile] = {}
         self._journal = journal
+        self._about = folder / "session.json"
+        self._told: bytes | None = None
+        """What session.json says while the session runs."""
         try:
             for name, header in headers.items():
                 path, known = folder / f"{name}.csv", partial(self._known, name)
@@ -72,6 +75,15 @@ class Store:
                 problem = error
         if problem:
             raise problem
+        self._keep_about()
+
+    def _keep_about(self) -> None:
+        """Write session.json again if it vanished with its folder: `resume` needs it."""
+        if self._told is None:
+            with suppress(FileNotFoundError):
+                self._told = self._about.read_bytes()
+        elif not self._about.exists():
+            replace(self._about, self._told)
 
     def _known(self, table: str) -> bytes:
         """What the journal knows of a table."""

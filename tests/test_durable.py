@@ -163,6 +163,24 @@ def test_a_folder_deleted_during_the_run_is_made_again(
     assert not (folder / JOURNAL).exists()
 
 
+@pytest.mark.parametrize("gone", ["folder", "session.json"])
+def test_what_the_session_is_is_written_again_too(tmp_path: Path, gone: str) -> None:
+    folder, died = tmp_path / "s", tmp_path / "died"
+    folder.mkdir()
+    with SessionTables(folder) as tables:
+        write_summary(folder, {"state": "running", "replay": 1})
+        told = (folder / "session.json").read_bytes()
+        tables.pair(PAIR)
+        tables.sync()
+        shutil.rmtree(folder) if gone == "folder" else (folder / gone).unlink()
+        tables.pair(PAIR)
+        tables.sync()
+        shutil.copytree(folder, died)
+    assert (died / "session.json").read_bytes() == told
+    assert repair(died) == ["session.json: it says now that the session was interrupted"]
+    assert count(died) == 2
+
+
 def test_a_drive_that_was_away_is_gone_on_with(tmp_path: Path, source: ScriptedSource) -> None:
     run(tmp_path / "whole", source)
     folder, stick = tmp_path / "there", tmp_path / "away"
