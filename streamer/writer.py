@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from streamer.clock import monotonic
-from streamer.journal import AppendFile, Journal, Row, replace, sync_folder
+from streamer.journal import AppendFile, ChangedError, Journal, Row, replace, sync_folder
 from streamer.types import StreamerError
 
 MOST_WAITING = 50_000
@@ -41,6 +41,8 @@ class Store:
         self._about = folder / "session.json"
         self._told: bytes | None = None
         """What session.json says while the session runs."""
+        self.changed: str | None = None
+        """Which table others changed, so that it does not get its rows."""
         try:
             for name, header in headers.items():
                 path, known = folder / f"{name}.csv", partial(self._known, name)
@@ -67,12 +69,15 @@ class Store:
         for name, line in rows:
             self._tables[name].append(line)
         self._journal.sync()
-        problem = None
+        problem, changed = None, None
         for table in self._tables.values():
             try:
                 table.sync()
+            except ChangedError as error:
+                changed = error.strerror  # its rows are in the journal: the others go on
             except OSError as error:
                 problem = error
+        self.changed = changed
         if problem:
             raise problem
         self._keep_about()
@@ -120,7 +125,7 @@ class Writer:
         self._job: Job | None = None
         self._closed = False
         self.trouble: str | None = None
-        """Why rows wait that should be on the disk."""
+        """Why rows wait that should be on the disk, or in a table."""
         self._since = 0.0
         self._past: dict[str, float] = {}
         """For how long there was which trouble, s."""
@@ -218,7 +223,7 @@ class Writer:
         self._asked_at = None
         if problem is None:
             self._handed.clear()
-            self._notice(None)
+            self._notice(self._store.changed)
         elif isinstance(problem, OSError):
             self._notice(problem.strerror or str(problem))
         else:
