@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -31,17 +31,28 @@ _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and keeps others from reading them: one where no row ever comes."""
 
 
+class ChangedError(OSError):
+    """Others wrote into a file, or put one in its place."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EIO, f"{path.name} was changed by another program")
+
+
 class AppendFile:
     """A file that only grows, by what is appended between two syncs at a time.
 
     What is not on the disk yet is kept: a sync that fails leaves no half row behind, and the next
-    one does it all again. A file that was deleted meanwhile is made again with all that it had; on
-    a drive that went away and came back it is known by its content, and gone on with.
-    header: of a new file; None: the file is there.
+    one does it all again. A file that was deleted or cut meanwhile is made again with all that it
+    had; on a drive that went away and came back it is known by its content, and gone on with. One
+    that others changed is left alone: ``sync`` raises ChangedError.
+    header: of a new file; None: the file is there. known: where else its content is, if anywhere;
+    then it is asked for each time whether the file has its length.
     """
 
-    def __init__(self, path: Path, header: str | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, header: str | None = None, known: Callable[[], bytes] | None = None
+    ) -> None:
+        self.path, self._known = path, known
         self._file = path.open("r+b" if header is None else "x+b", buffering=0)
         if header is not None:
             _write(self._file, header.encode(), sync=False)  # the first row's sync is its too
@@ -49,6 +60,8 @@ class AppendFile:
         content = self._file.read()
         self._length, self._sum = len(content), zlib.crc32(content)
         self._waiting = bytearray()
+        self._changed: tuple[int, ...] | None = None
+        """What the file was like in which others were found to have written."""
         self.remade = False
         """Whether the file had to be made again."""
 
@@ -63,9 +76,9 @@ class AppendFile:
 
     def sync(self) -> None:
         """Bring everything to the disk. Raises OSError; what was taken is kept then."""
-        if not self._is_there():
+        if not self.path.exists():
             self._make_again()
-        elif not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+        elif not self._is_as_left():
             self._find_again()
         if not self._waiting:
             return
@@ -84,12 +97,14 @@ class AppendFile:
         """Close the file; may be called twice."""
         self._file.close()
 
-    def _is_there(self) -> bool:
-        return os.fstat(self._file.fileno()).st_nlink > 0 and self.path.exists()
+    def _is_as_left(self) -> bool:
+        there, own = self.path.stat(), os.fstat(self._file.fileno())
+        right = self._known is None or own.st_size == self._length
+        return os.path.samestat(there, own) and right
 
     def _make_again(self) -> None:
         """Write what the deleted file had, which lives as long as it is open, to a new one."""
-        content = self._content()
+        content = self.content()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f".{self.path.name}.part")
         file = beside.open("w+b", buffering=0)
@@ -104,29 +119,38 @@ class AppendFile:
 
     def _find_again(self) -> None:
         """Go on with the file that is in this one's place, if it has what this one had, or the
-        beginning of it: its drive came back. Another one is left alone.
+        beginning of it: its drive came back, or it was cut. Raises ChangedError for another one.
         """
+        there = self.path.stat()
+        like = there.st_ino, there.st_size, there.st_mtime_ns
+        if like == self._changed:
+            raise ChangedError(self.path)  # without reading it all again, 8 times a second
         file = self.path.open("r+b", buffering=0)
         try:
-            found = file.read()[: self._length]
-            rest = b""
+            data = file.read()
+            found, more, rest = data[: self._length], data[self._length :], b""
             if len(found) < self._length:
-                content = self._content()
-                known, rest = content.startswith(found), content[len(found) :]
+                content = self.content()
+                mine, rest = content.startswith(found), content[len(found) :]
             else:
-                known = zlib.crc32(found) == self._sum
-            if known:
-                file.truncate(len(found))
-                file.seek(len(found))
-                _write(file, rest)
-                self._file, file = file, self._file
+                mine = zlib.crc32(found) == self._sum
+            if not mine or (b"\n" in more and not self._waiting.startswith(more)):
+                self._changed = like
+                raise ChangedError(self.path)
+            file.truncate(len(found))
+            file.seek(len(found))
+            _write(file, rest)
+            self.remade |= bool(rest) and os.path.samestat(there, os.fstat(self._file.fileno()))
+            self._file, file = file, self._file
         finally:
             file.close()
 
-    def _content(self) -> bytes:
-        """What is on the disk. Raises OSError if that is not what was written."""
+    def content(self) -> bytes:
+        """What was written. Raises OSError if it is nowhere any more."""
         self._file.seek(0)
         content = self._file.read(self._length)
+        if zlib.crc32(content) != self._sum and self._known is not None:
+            content = self._known()[: self._length]
         if zlib.crc32(content) != self._sum:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return content
@@ -151,7 +175,9 @@ class Journal(AppendFile):
                 self.close()
 
     def begin(self, tables: Mapping[str, tuple[str, int]]) -> None:
-        """Start anew, for tables with a header line and so many bytes that are good already."""
+        """Start anew, for tables that have this text already, of so many bytes: the journal knows
+        all of it, whatever becomes of the tables.
+        """
         self.clear()
         self.append(_sealed({"journal": 1, "tables": tables}))
         self.sync()
@@ -194,7 +220,8 @@ class Journal(AppendFile):
         self._lock()
 
     def _find_again(self) -> None:
-        super()._find_again()
+        with suppress(ChangedError):  # the tables have its rows too: those to come must go there
+            super()._find_again()
         self._lock()
 
     def _lock(self) -> None:
@@ -216,8 +243,8 @@ class Journal(AppendFile):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a journal says: of each table its header line and how many bytes were good when the
-    journal began, and the rows since.
+    """What a journal says: of each table its text when the journal began and that one's bytes, and
+    the rows since.
     """
 
     tables: dict[str, tuple[str, int]]
@@ -240,6 +267,10 @@ class Record:
                 rows[name].append(_line(line))
         return cls(tables, rows)
 
+    def text(self, table: str) -> str:
+        """All that a table is to hold."""
+        return self.tables[table][0] + "".join(self.rows[table])
+
 
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries to the disk, where that can be asked for."""
@@ -249,6 +280,22 @@ def sync_folder(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace a file in one step: a reader sees the old or the new one. Raises OSError."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.unlink(missing_ok=True)  # of a run that died; or a link to somebody else's file
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
 
 
 def _write(file: FileIO, data: bytes, sync: bool = True) -> None:

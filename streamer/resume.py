@@ -17,8 +17,9 @@ from rich.console import Console
 
 from streamer.config import Config
 from streamer.journal import Journal
+from streamer.mending import as_written
 from streamer.pipeline import Models
-from streamer.repair import INTERVALS, as_written, repaired, session_of
+from streamer.repair import INTERVALS, repaired, session_of
 from streamer.run import Cut, Options, Outcome, asked_part, replay_file
 from streamer.summary import fingerprint
 from streamer.tables import TABLES, SessionTables, replace_file

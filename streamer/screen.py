@@ -98,10 +98,11 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
 
 
 def trouble(pipeline: Pipeline) -> str | None:
-    """Why closed intervals are not shown yet."""
+    """Why closed intervals are not shown yet, or are not in their table."""
     writer = pipeline.tables.writer
     if writer.trouble is None:
         return None
     lost = f", {writer.lost.total()} more are lost" if writer.lost else ""
-    rows = f"{writer.waiting()} rows wait in memory{lost}"
-    return f"can't write to {pipeline.tables.folder}: {writer.trouble}: {rows}"
+    waiting = writer.waiting()
+    rows = f": {waiting} rows wait in memory{lost}" if waiting or lost else ""
+    return f"can't write to {pipeline.tables.folder}: {writer.trouble}{rows}"

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from streamer.agreement import Transition
-from streamer.journal import Journal
+from streamer.journal import Journal, replace
 from streamer.pairing import Pair
 from streamer.predictions import columns, row
 from streamer.text import to_json
@@ -327,18 +327,9 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
 
 def replace_file(folder: Path, name: str, content: str | bytes) -> None:
     """Replace a file in one step: a reader sees the old or the new one. Raises StreamerError."""
-    path, beside = folder / name, folder / f".{name}.part"
-    data = content.encode() if isinstance(content, str) else content
     try:
-        beside.unlink(missing_ok=True)  # of a run that died; or a link to somebody else's file
-        with beside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        replace(folder / name, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise _unwritable(folder, error) from None
 
 

@@ -7,10 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from streamer.clock import monotonic
-from streamer.journal import AppendFile, Journal, Row, sync_folder
+from streamer.journal import AppendFile, ChangedError, Journal, Row, replace, sync_folder
 from streamer.types import StreamerError
 
 MOST_WAITING = 50_000
@@ -37,19 +38,26 @@ class Store:
     ) -> None:
         self._tables: dict[str, AppendFile] = {}
         self._journal = journal
+        self._about = folder / "session.json"
+        self._told: bytes | None = None
+        """What session.json says while the session runs."""
+        self.changed: str | None = None
+        """Which table others changed, so that it does not get its rows."""
         try:
             for name, header in headers.items():
-                path = folder / f"{name}.csv"
-                self._tables[name] = AppendFile(path, header if journal is None else None)
+                path, known = folder / f"{name}.csv", partial(self._known, name)
+                self._tables[name] = AppendFile(path, None if journal else header, known)
             self._journal = journal or Journal(folder)
-            self._journal.begin({n: (headers[n], t.length) for n, t in self._tables.items()})
+            # In one line: it is in the journal wholly, or the tables are as they were.
+            there = {n: (t.content().decode(), t.length) for n, t in self._tables.items()}
+            self._journal.begin(there)
         except BaseException:
             self.close(keep=False)
             raise
 
     @property
     def remade(self) -> bool:
-        """Whether a file was deleted meanwhile, and made again."""
+        """Whether a file was deleted or cut meanwhile, and made again."""
         assert self._journal is not None
         return any(file.remade for file in (self._journal, *self._tables.values()))
 
@@ -61,14 +69,32 @@ class Store:
         for name, line in rows:
             self._tables[name].append(line)
         self._journal.sync()
-        problem = None
+        problem, changed = None, None
         for table in self._tables.values():
             try:
                 table.sync()
+            except ChangedError as error:
+                changed = error.strerror  # its rows are in the journal: the others go on
             except OSError as error:
                 problem = error
+        self.changed = changed
         if problem:
             raise problem
+        self._keep_about()
+
+    def _keep_about(self) -> None:
+        """Write session.json again if it vanished with its folder: `resume` needs it."""
+        if self._told is None:
+            with suppress(FileNotFoundError):
+                self._told = self._about.read_bytes()
+        elif not self._about.exists():
+            replace(self._about, self._told)
+
+    def _known(self, table: str) -> bytes:
+        """What the journal knows of a table."""
+        assert self._journal is not None
+        record = self._journal.read(self._tables)
+        return record.text(table).encode() if record else b""
 
     def close(self, keep: bool) -> None:
         """Close the files; ``keep`` the journal if the tables lack some of its rows."""
@@ -99,7 +125,7 @@ class Writer:
         self._job: Job | None = None
         self._closed = False
         self.trouble: str | None = None
-        """Why rows wait that should be on the disk."""
+        """Why rows wait that should be on the disk, or in a table."""
         self._since = 0.0
         self._past: dict[str, float] = {}
         """For how long there was which trouble, s."""
@@ -137,11 +163,14 @@ class Writer:
             self._hand()  # also without a row: whether the files are still there
             self._collect(LAST_WAIT_S)
         missing = self.waiting() + self.lost.total()
-        if missing:
+        if missing or (self.trouble and self._asked_at is None):
             reason = self.trouble or next(iter(self._past), STALLED)
+            lack = f"{missing} rows are missing from the tables"
+            if not missing:
+                lack = "the tables are not what was written"
             raise StreamerError(
-                f"can't write to {self._folder}: {reason}: {missing} rows are missing from the "
-                "tables (streamer repair puts in what the journal has)",
+                f"can't write to {self._folder}: {reason}: {lack} "
+                "(streamer repair puts in what the journal has)",
                 status=1,
             )
 
@@ -152,7 +181,8 @@ class Writer:
             for reason, seconds in self._past.items()
         ]
         if self._store.remade:
-            told.append("the session's files were deleted while it ran: made again with all rows")
+            what = "the session's files were deleted or cut while it ran"
+            told.append(f"{what}: made again with all rows")
         return told
 
     def close(self) -> None:
@@ -168,7 +198,7 @@ class Writer:
             if self._thread.is_alive():
                 return  # it hangs in a write, and may not lose its files
             self._collect(0.0)
-        self._store.close(keep=bool(self.waiting()))
+        self._store.close(keep=bool(self.waiting() or self.trouble))
 
     def _hand(self) -> None:
         if self._thread is None:
@@ -193,7 +223,7 @@ class Writer:
         self._asked_at = None
         if problem is None:
             self._handed.clear()
-            self._notice(None)
+            self._notice(self._store.changed)
         elif isinstance(problem, OSError):
             self._notice(problem.strerror or str(problem))
         else:

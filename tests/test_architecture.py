@@ -65,7 +65,7 @@ LAYERS = [
         "streamer.keys",
         "streamer.preview",
     ],
-    ["streamer.analysis", "streamer.agreement_file"],
+    ["streamer.analysis", "streamer.agreement_file", "streamer.mending"],
     ["streamer.pipeline"],
     ["streamer.summary"],
     ["streamer.screen"],

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import FileIO, StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import scripted
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from streamer import journal as files
 from streamer import pipeline as wiring
-from streamer import writer
+from streamer import screen, writer
 from streamer.agreement_file import pretty
 from streamer.cli import app
 from streamer.dashboard import render
@@ -163,6 +164,24 @@ def test_a_folder_deleted_during_the_run_is_made_again(
     assert not (folder / JOURNAL).exists()
 
 
+@pytest.mark.parametrize("gone", ["folder", "session.json"])
+def test_what_the_session_is_is_written_again_too(tmp_path: Path, gone: str) -> None:
+    folder, died = tmp_path / "s", tmp_path / "died"
+    folder.mkdir()
+    with SessionTables(folder) as tables:
+        write_summary(folder, {"state": "running", "replay": 1})
+        told = (folder / "session.json").read_bytes()
+        tables.pair(PAIR)
+        tables.sync()
+        shutil.rmtree(folder) if gone == "folder" else (folder / gone).unlink()
+        tables.pair(PAIR)
+        tables.sync()
+        shutil.copytree(folder, died)
+    assert (died / "session.json").read_bytes() == told
+    assert repair(died) == ["session.json: it says now that the session was interrupted"]
+    assert count(died) == 2
+
+
 def test_a_drive_that_was_away_is_gone_on_with(tmp_path: Path, source: ScriptedSource) -> None:
     run(tmp_path / "whole", source)
     folder, stick = tmp_path / "there", tmp_path / "away"
@@ -217,16 +236,113 @@ def test_a_drive_may_come_back_as_it_was_long_ago(tmp_path: Path, torn: bytes) -
     assert not (folder / JOURNAL).exists()
 
 
-def test_another_table_in_the_place_of_one_is_left_alone(tmp_path: Path) -> None:
+def in_its_place(path: Path) -> None:
+    path.rename(path.with_name("moved.csv"))
+    path.write_text("my own\n" * 50)
+
+
+def renamed_over(path: Path) -> None:
+    beside = path.with_name("mine")
+    beside.write_bytes(b"MY OWN WORK\n" + path.read_bytes())
+    beside.replace(path)
+
+
+def edited(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"Sad", b"HAPPY!"))
+
+
+def appended(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"my note," + b"x" * 300 + b"\n")
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(b"mine\n")
+
+
+CHANGES = [in_its_place, renamed_over, edited, appended, shortened]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_table_that_others_changed_is_left_alone_and_told(
+    tmp_path: Path, change: Callable[[Path], None], late: bool
+) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    path, trouble = folder / "video_intervals.csv", "video_intervals.csv was changed by another"
+    with SessionTables(folder) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        if late:
+            tables.pair(PAIR)
+            tables.sync()
+        change(path)
+        theirs = path.read_bytes()
+        if not late:
+            tables.pair(PAIR)
+            tables.sync()
+            assert (tables.writer.trouble or "").startswith(trouble)
+            assert (count(folder, "audio_intervals"), tables.writer.waiting()) == (2, 0)
+            seen = screen.trouble(SimpleNamespace(tables=tables))  # type: ignore[arg-type]
+            assert seen == f"can't write to {folder}: {tables.writer.trouble}"
+        with pytest.raises(StreamerError, match=trouble) as caught:
+            tables.finish()
+    assert (caught.value.status, path.read_bytes()) == (1, theirs)
+    (line,) = repair(folder)
+    assert "(kept in video_intervals.csv.old)" in line
+    assert (folder / "video_intervals.csv.old").read_bytes() == theirs
+    assert {count(folder, n) for n in HEADERS if "modality" in n or "video" in n} == {2}
+    assert repair(folder) == []
+
+
+def test_a_table_that_is_put_back_is_gone_on_with(tmp_path: Path) -> None:
+    path, mine = tmp_path / "video_intervals.csv", tmp_path / "mine.csv"
     with SessionTables(tmp_path) as tables:
         tables.pair(PAIR)
         tables.sync()
-        path, moved = tmp_path / "video_intervals.csv", tmp_path / "moved.csv"
-        path.rename(moved)
-        path.write_text("my own\n" * 50)
+        before = path.read_bytes()
+        path.write_text("mine\n")
+        tables.pair(PAIR)
+        tables.sync()
+        assert tables.writer.trouble
+        path.rename(mine)
+        path.write_bytes(before)
+        tables.finish()
+    assert (count(tmp_path), mine.read_text()) == (2, "mine\n")
+
+
+@pytest.mark.parametrize("size", [0, 7, 150])
+def test_a_table_that_was_cut_is_made_again(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "video_intervals.csv"
+    with SessionTables(tmp_path) as tables:
+        for _ in range(3):
+            tables.pair(PAIR)
+            tables.sync()
+        os.truncate(path, size)
+        tables.pair(PAIR)
+        tables.sync()
+        assert (tables.writer.trouble, count(tmp_path)) == (None, 4)
+        os.truncate(path, size)  # after its last row
+        tables.finish()
+        (note,) = tables.writer.notes()
+        assert "cut while it ran" in note
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert (len(lines), len(set(lines)), lines[0].decode()[:-1]) == (5, 2, HEADERS[path.stem])
+    assert not (tmp_path / JOURNAL).exists()
+
+
+@pytest.mark.parametrize("change", [in_its_place, renamed_over, shortened])
+def test_whatever_becomes_of_the_journal_the_tables_get_their_rows(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    with SessionTables(tmp_path) as tables:
+        tables.pair(PAIR)
+        tables.sync()
+        change(tmp_path / JOURNAL)
         tables.pair(PAIR)
         tables.finish()
-    assert (count(tmp_path, "moved"), path.read_text()) == (2, "my own\n" * 50)
+    assert count(tmp_path) == 2
 
 
 def test_a_disk_that_hangs_holds_up_nothing(
@@ -309,17 +425,118 @@ def session(folder: Path, pairs: int = 3) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.glob("*.csv")}
 
 
-@pytest.mark.parametrize("rest", ["Happy,3.0", "\0" * 99, "Happy,3.000,\xe9\n", "Sad,3.000\n"])
+@pytest.mark.parametrize(
+    "rest", ["Happy,3.0", "\0" * 99, "\0\0\n", "Happy,3.000,\xe9\n", "Sad,3\n"]
+)
 def test_torn_rows_are_cut(tmp_path: Path, rest: str) -> None:
     whole = session(tmp_path)
     for name in whole:
         with (tmp_path / name).open("a", encoding="latin-1") as file:
             file.write(rest)
+    spoiled = {f"{p.name}.old": p.read_bytes() for p in tmp_path.iterdir()}
     done = repair(tmp_path)
     assert sorted(line.partition(":")[0] for line in done) == sorted(whole)
     assert all(f"{len(rest)} bytes" in line for line in done)
+    kept = spoiled if rest.endswith("\n") and rest.strip("\0\n") else {}  # not what is no row
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == whole | kept
+    assert repair(tmp_path) == []
+
+
+def test_a_whole_row_that_is_cut_is_kept_and_missing_from_the_session(tmp_path: Path) -> None:
+    session(tmp_path)
+    write_summary(tmp_path, {"state": "complete", "ended_by": "end"})
+    path = tmp_path / "voice_intervals.csv"
+    *before, last = path.read_bytes().splitlines(keepends=True)
+    noted = b"".join([*before, last[:-1], b",checked by Anna\n"])
+    path.write_bytes(noted)
+    assert repair(tmp_path) == [
+        f"voice_intervals.csv: {len(last) + 16} bytes of torn rows cut "
+        "(kept in voice_intervals.csv.old)",
+        "session.json: it says now that rows are missing (interrupted)",
+    ]
+    assert (tmp_path / "voice_intervals.csv.old").read_bytes() == noted
+    assert path.read_bytes() == b"".join(before)
+    about = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
+    assert (about["state"], about["ended_by"]) == ("interrupted", "interrupted")
+    assert repair(tmp_path) == []
+
+
+FOREIGN: dict[str, Callable[[bytes], bytes]] = {
+    "one semicolon": lambda data: data.replace(b",", b";", 1),
+    "semicolons": lambda data: data.replace(b",", b";").replace(b".", b","),
+    "UTF-16": lambda data: data.decode().encode("utf-16"),
+    "other columns": lambda data: b"my" + data,
+    "empty lines": lambda data: b"\n\n" + data,
+}
+
+
+@pytest.mark.parametrize("spoil", FOREIGN.values(), ids=list(FOREIGN))
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_table_that_was_saved_in_another_form_is_refused(
+    tmp_path: Path, name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    session(tmp_path)
+    path = tmp_path / f"{name}.csv"
+    path.write_bytes(spoil(path.read_bytes()))
+    (tmp_path / "session.json").write_text("{}")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(StreamerError, match=f"{name}.csv is not as a session writes it") as caught:
+        repair(tmp_path)
+    assert caught.value.status == 1
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("torn", [b"", b"Sad,3"])
+def test_what_editors_put_around_rows_is_taken_out(tmp_path: Path, torn: bytes) -> None:
+    whole = session(tmp_path)
+    for name, data in whole.items():
+        text = b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n") + torn
+        (tmp_path / name).write_bytes(text)
+    cut = f", {len(torn)} bytes of torn rows cut" if torn else ""
+    done = repair(tmp_path)
+    told = "byte order mark taken out, line ends mended"
+    assert sorted(done) == sorted(f"{name}: {told}{cut}" for name in whole)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == whole
     assert repair(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["video_intervals", "audio_intervals"])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_without_all_rows_of_one_modality_nothing_is_taken_from_the_others(
+    tmp_path: Path, name: str, emptied: bool
+) -> None:
+    session(tmp_path)
+    if emptied:
+        (tmp_path / f"{name}.csv").write_text(HEADERS[name] + "\n")
+    else:
+        (tmp_path / f"{name}.csv").unlink()
+    write_summary(tmp_path, {"state": "complete", "source": {"has_audio": True}})
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(StreamerError, match=f"{name}.csv has none of its rows"):
+        repair(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("header", [b"time,note\n", b"meine;Liste\n"])
+def test_a_torn_marker_is_cut_another_list_left_alone(tmp_path: Path, header: bytes) -> None:
+    session(tmp_path)
+    (tmp_path / "markers.csv").write_bytes(header + b"1.000")
+    cut = ["markers.csv: 5 bytes of torn rows cut"] if header.startswith(b"time") else []
+    assert repair(tmp_path) == cut
+    left = b"" if cut else b"1.000"
+    assert (tmp_path / "markers.csv").read_bytes() == header + left
+
+
+def test_a_users_own_files_are_left_alone(tmp_path: Path) -> None:
+    session(tmp_path)
+    own = {
+        "notes.csv": "Заметка;Время\r\nпациент отвлёкся;00:12\r\n".encode("cp1251"),
+        "my.csv": b'a,b\n1,2\n3,4,5\n"two\nlines",5\ntorn',
+    }
+    for name, data in own.items():
+        (tmp_path / name).write_bytes(data)
+    assert repair(tmp_path) == []
+    assert {name: (tmp_path / name).read_bytes() for name in own} == own
 
 
 PARTNERS = {
@@ -348,10 +565,13 @@ def test_durations_and_mismatches_are_made_again(tmp_path: Path, sound: bool) ->
     if not sound:
         with (tmp_path / "audio_intervals.csv").open("w", encoding="utf-8") as file:
             file.write(HEADERS["audio_intervals"] + "\n")
+    remade = (
+        "modality_duration.csv: made again, with its header, 3 rows put back from the intervals"
+    )
     for name in ("modality_duration", "modality_mismatch"):
         (tmp_path / f"{name}.csv").unlink()
     write_summary(tmp_path, {"source": {"audio": "aac"} if sound else {}})
-    assert "modality_duration.csv: made again, with its header" in repair(tmp_path)
+    assert remade in repair(tmp_path)
     if sound:
         assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
     else:
@@ -383,6 +603,79 @@ def test_the_journal_makes_any_table_good(tmp_path: Path, tail: bytes) -> None:
     ]
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
     assert repair(tmp_path) == []
+
+
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda data: b"",
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "no UTF-8, torn": lambda data: data.replace(b"0.5", b"\xff.5", 1)[:-10],
+    "edited": lambda data: data.replace(b"0.5000", b"0.6000", 1),
+}
+
+
+@pytest.fixture
+def killed_again(tmp_path: Path) -> Path:
+    """A session that was killed while it was gone on with."""
+    folder, killed = tmp_path / "running", tmp_path / "killed"
+    whole = session(folder)
+    with repaired(folder) as (journal, _), SessionTables(folder, journal=journal) as tables:
+        for n in range(4):
+            face = Interval("face", "Sad", n, n + 1.0, 0.5, 0.5, 10, "change")
+            tables.pair(Pair(face, Voice(("Happy", "Sad")[n % 2], 0.5, 0.25, 1.0)))
+            if n < 3:
+                tables.voice(Interval("voice", "Happy", n, n + 1.0, 0.5, 0.5, 2, "gap"))
+        tables.sync()
+        shutil.copytree(folder, killed)
+    assert count(killed) == 4
+    assert (killed / "voice_intervals.csv").read_bytes() == whole["voice_intervals.csv"]
+    return killed
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=list(SPOILT))
+@pytest.mark.parametrize("name", ["video_intervals.csv", "voice_intervals.csv"])
+def test_a_session_killed_while_it_was_gone_on_with_is_made_good(
+    killed_again: Path, name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    whole = {p.name: p.read_bytes() for p in killed_again.glob("*.csv")}
+    (killed_again / name).write_bytes(spoil(whole[name]))
+    (line,) = repair(killed_again)
+    assert line.startswith(f"{name}: ")
+    assert {p.name: p.read_bytes() for p in killed_again.glob("*.csv")} == whole
+    assert repair(killed_again) == []
+
+
+def test_a_journal_that_knows_lengths_only_leaves_it_to_the_tables(killed_again: Path) -> None:
+    """Older versions wrote such ones when they went on."""
+    whole = {p.name: p.read_bytes() for p in killed_again.glob("*.csv")}
+    sizes = {name: (header + "\n", 200) for name, header in HEADERS.items()}
+    (killed_again / JOURNAL).write_text(files._sealed({"journal": 1, "tables": sizes}))
+    path = killed_again / "voice_intervals.csv"
+    path.write_bytes(path.read_bytes() + b"\xff torn")
+    assert repair(killed_again) == ["voice_intervals.csv: 6 bytes of torn rows cut"]
+    assert {p.name: p.read_bytes() for p in killed_again.glob("*.csv")} == whole
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"Sad,1.000,2"])
+def test_rows_beyond_a_damaged_journal_stay(tmp_path: Path, spoilt: bytes) -> None:
+    folder, died = tmp_path / "running", tmp_path / "died"
+    folder.mkdir()
+    with SessionTables(folder) as tables:
+        for _ in range(5):
+            tables.pair(PAIR)
+            tables.sync()
+        shutil.copytree(folder, died)
+    whole = {p.name: p.read_bytes() for p in died.glob("*.csv")}
+    lines = (died / JOURNAL).read_bytes().splitlines(keepends=True)
+    assert len(lines) == 6
+    lines[3] = lines[3].replace(b"Sad", b"Bad", 1)
+    (died / JOURNAL).write_bytes(b"".join(lines))
+    with (died / "video_intervals.csv").open("ab") as file:
+        file.write(spoilt)
+    torn = [f"video_intervals.csv: {len(spoilt)} bytes of torn rows cut"] if spoilt else []
+    assert repair(died) == torn
+    assert {p.name: p.read_bytes() for p in died.iterdir()} == whole
+    assert repair(died) == []
 
 
 def killed_session(folder: Path, faces: list[Interval]) -> None:
@@ -503,8 +796,7 @@ def test_two_rows_of_one_moment_are_two_pairs(tmp_path: Path) -> None:
     whole = {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")}
     (tmp_path / "modality_duration.csv").unlink()
     assert repair(tmp_path) == [
-        "modality_duration.csv: made again, with its header",
-        "modality_duration.csv: 2 rows put back from the intervals",
+        "modality_duration.csv: made again, with its header, 2 rows put back from the intervals"
     ]
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.csv")} == whole
 
@@ -515,6 +807,18 @@ def test_a_killed_replay_goes_on_to_the_same_bytes(whole: Path, died: Path) -> N
     assert "bytes of torn rows cut" in output
     assert bytes_of(died) == bytes_of(whole)
     assert resume(died)[1].endswith("is complete: nothing is left to do\n")
+
+
+@pytest.mark.parametrize("lost", ["a table", "a row"])
+def test_what_a_complete_replay_lost_comes_again(whole: Path, tmp_path: Path, lost: str) -> None:
+    folder = shutil.copytree(whole, tmp_path / "s")
+    path = folder / "voice_intervals.csv"
+    if lost == "a table":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b",checked by Anna\n")
+    assert resume(folder)[0] == 0
+    assert bytes_of(folder) == bytes_of(whole)
 
 
 def test_a_stopped_replay_goes_on_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
