@@ -5,10 +5,7 @@ from its beginning, lossless; the rows that are there already must come again by
 only what follows is written: the tables end as if nothing had happened.
 """
 
-import csv
-import io
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +15,11 @@ from rich.console import Console
 from streamer.config import Config
 from streamer.journal import Journal
 from streamer.pipeline import Models
-from streamer.repair import INTERVALS, repaired, session_of
+from streamer.repair import repaired, session_of
 from streamer.run import Cut, Options, Outcome, replay_file
 from streamer.summary import fingerprint
-from streamer.tables import HEADERS, MODALITIES, SessionTables, replace_file
+from streamer.tables import SessionTables
 from streamer.types import StreamerError
-
-MARGIN_S = 5.0
-"""What stopping may have changed before the end, beyond the voice's windows, s."""
 
 
 def resume(
@@ -47,16 +41,7 @@ def resume(
             *(cut.file, None, folder.parent, folder.name, None, [], dashboard),
             *(cut.start, cut.duration, quiet, cut.predictions),
         )
-        texts = _texts(folder, "session.json", "agreement.json")
-        opened: list[SessionTables] = []
-        try:
-            return replay_file(options, console, Cut(cut.config, cut.opener(journal, opened)))
-        except BaseException:
-            if not opened or opened[0].catching_up:
-                for name, text in texts.items():
-                    with suppress(StreamerError):  # the error on its way matters more
-                        replace_file(folder, name, text)
-            raise
+        return replay_file(options, console, Cut(cut.config, cut.opener(journal)))
 
 
 class Interrupted:
@@ -80,55 +65,28 @@ class Interrupted:
             self.predictions = bool(replay["predictions"])
             self.config = Config.model_validate(about["config"])
             self._models = [model["sha256"] for model in about["models"]]
-            in_order = about.get("ended_by") not in ("interrupted", None)
-            self._ended = self.start + float(about["media_s"]) if in_order else None
+            rows: Any = replay.get("rows")
+            self._keep = None if rows is None else {n: max(int(k), 0) for n, k in rows.items()}
             wanted = replay["fingerprint"]
-        except (KeyError, TypeError, ValueError, ValidationError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, ValidationError):
             raise StreamerError(f"{folder / 'session.json'} is damaged: replay the file") from None
+        if rows is None and about.get("ended_by") not in ("interrupted", "end", None):
+            raise StreamerError(
+                f"{folder} was stopped by an older version, which did not note the rows that come "
+                "again: replay the file"
+            )
         if not self.complete and not self.file.is_file():
             raise StreamerError(f"{self.file}: no such file; name the recording with --file")
         if not self.complete and fingerprint(self.file) != wanted:
             raise StreamerError(f"{self.file} is not the file that {folder} was made of")
 
-    def opener(
-        self, journal: Journal, opened: list[SessionTables]
-    ) -> Callable[[Models], SessionTables]:
-        """What opens the tables to go on with them, and notes them in ``opened``."""
+    def opener(self, journal: Journal) -> Callable[[Models], SessionTables]:
+        """What opens the tables to go on with them."""
 
         def reopen(loaded: Models) -> SessionTables:
             if [model.manifest.sha256 for model in loaded.all()] != self._models:
                 raise StreamerError(f"{self.folder} was made with other models: replay the file")
-            if self._ended is not None:
-                speech = self.config.speech
-                self._take_out(self._ended - speech.window_s - 2 * speech.hop_s - MARGIN_S)
             vocabularies = loaded.vocabularies()
-            tables = SessionTables(self.folder, vocabularies, self.predictions, journal)
-            opened.append(tables)
-            return tables
+            return SessionTables(self.folder, vocabularies, self.predictions, journal, self._keep)
 
         return reopen
-
-    def _take_out(self, until: float) -> None:
-        """Stopping in order (Ctrl-C, an error) made rows of data that ends there: take out those
-        that end shortly before, s. They come again.
-        """
-        cut: set[tuple[str, ...]] = set()
-        names = [*HEADERS, *(f"{m}_predictions" for m in MODALITIES)]
-        for name, text in _texts(self.folder, *(f"{name}.csv" for name in names)).items():
-            rows, lines = list(csv.DictReader(io.StringIO(text))), text.splitlines(keepends=True)
-            keep = len(rows)
-            for number, row in enumerate(rows):
-                late = float(row["time" if "time" in row else "end"]) > until
-                if late or (row.get("modality", ""), row.get("time", "")) in cut:
-                    keep = number
-                    break
-            # A change stands in its table when what it leads to has closed.
-            modality = {f"{table}.csv": m for m, table in INTERVALS.items()}.get(name)
-            if modality:
-                cut |= {(modality, row["start"]) for row in rows[keep:]}
-            replace_file(self.folder, name, "".join(lines[: keep + 1]))
-
-
-def _texts(folder: Path, *names: str) -> dict[str, str]:
-    """The text of those files that are there."""
-    return {n: (folder / n).read_text(encoding="utf-8") for n in names if (folder / n).is_file()}

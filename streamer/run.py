@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -136,13 +137,14 @@ def run_job(job: Job, console: Console, name: str) -> Outcome:
     with job.tables() as tables, signals(job.stop) as caught:
         pipeline = Pipeline(job.source, job.loaded, job.config, job.clock, tables, job.stop)
         timeline, refresh_s = pipeline.analysis.timeline, job.config.agreement.refresh_s
-        report = AgreementFile(tables.folder, timeline, refresh_s, tables.writer.later)
+        report = AgreementFile(tables.folder, timeline, refresh_s, tables.later)
 
         told = False
 
         def before() -> None:
             nonlocal told
-            report.tick()
+            if not tables.catching_up:
+                report.tick()
             if not told and not job.dashboard and (why := screen.trouble(pipeline)):
                 told = True
                 warn(console, why)
@@ -157,19 +159,20 @@ def run_job(job: Job, console: Console, name: str) -> Outcome:
         display = screen.display(console, now, before, rate, job.dashboard)
         about = summary.opening(pipeline, job.loaded, job.config, job.speed, job.started)
         about |= job.about
-        try:
-            run_session(pipeline, tables.folder, about, display, caught, aside)
-        except BaseException:
-            with suppress(StreamerError):  # that one matters more
+
+        def conclude() -> None:
+            with busy(console, "Working out the agreement of face and voice…"):
                 report.finish()
+
+        try:
+            run_session(pipeline, tables.folder, about, display, caught, aside, conclude)
+        except BaseException:
             if caught and tables.catching_up:
                 raise StreamerError(
                     f"stopped before it came to where {tables.folder} ends: nothing has changed",
                     status=128 + caught[0],
                 ) from None
             raise
-        with busy(console, "Working out the agreement of face and voice…"):
-            report.finish()
     for problem in job.source.problems:
         warn(console, f"{name}: {problem}")
     for modality, baseline in pipeline.baselines.items():
@@ -193,15 +196,29 @@ def run_session(
     display: AbstractContextManager[Callable[[], None]],
     caught: list[int],
     aside: Aside | None = None,
+    conclude: Callable[[], None] = lambda: None,
 ) -> None:
     """Run to the end, shown by ``display``'s tick, with session.json before and after: ``about``
-    becomes what it says. ``caught`` holds the signal that stopped it.
+    becomes what it says. ``caught`` holds the signal that stopped it. ``conclude`` writes what
+    must be there when session.json says that the session is complete.
+
+    A session that is gone on with is left as it was until all its rows came again.
     """
-    write_summary(folder, about)
+    tables, save = pipeline.tables, partial(write_summary, folder, about)
+
+    def closing() -> None:
+        if isinstance(replay := about.get("replay"), dict) and "rows" not in replay:
+            about["replay"] = replay | {"rows": dict(tables.rows)}
+            if not tables.catching_up:
+                save()  # first: nothing that ends the program now may leave rows that never come
+
+    if not tables.catching_up:
+        save()
+    tables.caught_up = save
     ended, error = "end", None
     try:
         with display as tick:
-            pipeline.run(tick)
+            pipeline.run(tick, closing)
     except BaseException as failure:
         ended, error = "error", str(failure) or type(failure).__name__
         raise
@@ -209,10 +226,14 @@ def run_session(
         if caught:
             ended = signal.Signals(caught[0]).name
         about |= summary.closing(pipeline, ended, error)
+        if ended != "end":  # it may have been stopped when all rows were there
+            with suppress(StreamerError):
+                closing()
         if aside is not None:
             about |= aside.summary() | ({"ended_by": ended} if error else {})
-        with suppress(StreamerError) if error else nullcontext():  # that one matters more
-            write_summary(folder, about)
+        for last in () if tables.catching_up else (conclude, save):
+            with suppress(StreamerError) if error else nullcontext():  # that one matters more
+                last()
 
 
 @contextmanager

@@ -516,17 +516,6 @@ def test_a_killed_replay_goes_on_to_the_same_bytes(whole: Path, died: Path) -> N
     assert resume(died)[1].endswith("is complete: nothing is left to do\n")
 
 
-def test_a_stopped_replay_goes_on_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
-    folder = replay(tmp_path, "10")  # Ctrl-C at 10 s makes the same rows, but for this word
-    for path in folder.glob("*.csv"):
-        header, rows = path.read_text(encoding="utf-8").split("\n", 1)
-        path.write_text(header + "\n" + rows.replace(",end,", ",stopped,"))
-    about = json.loads((whole / "session.json").read_text(encoding="utf-8"))
-    change(folder, ended_by="SIGINT", replay=about["replay"])
-    assert resume(folder)[0] == 0
-    assert bytes_of(folder) == bytes_of(whole)
-
-
 def test_rows_that_do_not_come_again_stop_it_and_nothing_changes(died: Path) -> None:
     path = died / "face_predictions.csv"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
