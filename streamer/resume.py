@@ -60,7 +60,8 @@ class Interrupted:
                 "and a recording of it can be replayed"
             )
         try:
-            self.file = file or Path(about["source"]["name"])
+            # Older versions say only what was typed.
+            self.file = file or Path(replay.get("file", about["source"]["name"]))
             self.start, self.duration = float(replay["start_s"]), replay["duration_s"]
             self.predictions = bool(replay["predictions"])
             self.config = Config.model_validate(about["config"])

@@ -1,5 +1,6 @@
 """One session from options to exit status: everything around the pipeline that a user meets."""
 
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -116,7 +117,7 @@ def replay_file(options: Options, console: Console, cut: Cut | None = None) -> O
             if cut is not None:
                 return cut.reopen(loaded)
             folder = new_session(options.out, options.session, options.file.stem, now)
-            return SessionTables(folder, loaded.vocabularies(), options.predictions)
+            return first_tables(folder, loaded, options.predictions)
 
         asked = options.start, options.duration, options.predictions
         job = Job(
@@ -129,6 +130,15 @@ def replay_file(options: Options, console: Console, cut: Cut | None = None) -> O
         return run_job(job, console, str(options.file))
     finally:
         source.close()
+
+
+def first_tables(folder: Path, loaded: Models, predictions: bool) -> SessionTables:
+    """The tables of a new session. Its folder is removed again if there is no room for them."""
+    try:
+        return SessionTables(folder, loaded.vocabularies(), predictions)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def run_job(job: Job, console: Console, name: str) -> Outcome:
@@ -213,7 +223,13 @@ def run_session(
                 save()  # first: nothing that ends the program now may leave rows that never come
 
     if not tables.catching_up:
-        save()
+        try:
+            save()
+        except StreamerError:
+            if not (folder / "session.json").exists():  # none has begun: leave its name free
+                tables.close()
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
     tables.caught_up = save
     ended, error = "end", None
     try:

@@ -529,7 +529,6 @@ def test_rows_that_do_not_come_again_stop_it_and_nothing_changes(died: Path) -> 
 
 REFUSALS: dict[str, tuple[dict[str, object], str]] = {
     "live": ({"replay": None}, "is no replay that can go on"),
-    "moved": ({"source": {"name": "elsewhere.mp4"}}, "name the recording with --file"),
     "models": ({"models": []}, "other models"),
     "damaged": ({"config": {"face": 1}}, "is damaged"),
 }
@@ -541,6 +540,15 @@ def test_what_can_not_go_on_is_refused(died: Path, entries: dict[str, object], w
     status, message = resume(died)
     assert (status, words in message) == (2, True), message
     assert not (died / JOURNAL).exists()
+
+
+def test_a_recording_that_was_moved_is_asked_for(died: Path) -> None:
+    about = json.loads((died / "session.json").read_text(encoding="utf-8"))
+    change(died, replay=about["replay"] | {"file": "elsewhere.mp4"})
+    assert "name the recording with --file" in resume(died)[1]
+    del about["replay"]["file"]
+    change(died, replay=about["replay"], source={"name": "as_typed.mp4"})
+    assert "as_typed.mp4: no such file" in resume(died)[1]
 
 
 def test_another_recording_is_refused(died: Path, tmp_path: Path) -> None:

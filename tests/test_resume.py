@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import scripted
 from scripted import ScriptedReader, ScriptedSource, at_rate, sound
-from test_durable import bytes_of, change, count, replay, resume
+from test_durable import bytes_of, change, count, full, replay, resume
 from typer.testing import CliRunner
 
 from streamer import pipeline as wiring
@@ -283,3 +283,33 @@ def test_a_number_that_others_changed_is_told_in_a_line(whole: Path, tmp_path: P
     status, message = resume(folder)
     assert (status, "\n" in message.strip()) == (1, False), message
     assert "voice_intervals.csv" in message
+
+
+def test_a_replay_goes_on_from_another_folder(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mm").mkdir()
+    shutil.copy(demo_clip(), tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    command = ["replay", "clip.mp4", "--speed", "max", "--duration", "2", "--session", "s"]
+    result = CliRunner().invoke(app, [*command, "--out", ".", "--set", "models.dir=mm"])
+    assert result.exit_code == 0, result.output
+    about = json.loads((tmp_path / "s" / "session.json").read_text(encoding="utf-8"))
+    assert about["source"]["name"] == "clip.mp4"
+    before = bytes_of(tmp_path / "s")
+    change(tmp_path / "s", state="running")
+    monkeypatch.chdir(whole)
+    assert resume(tmp_path / "s")[0] == 0
+    assert bytes_of(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize("room", [0, 2000], ids=["tables", "session.json"])
+def test_a_start_without_room_leaves_the_name_free(tmp_path: Path, room: int) -> None:
+    command = ["replay", str(demo_clip()), "--duration", "1", "--speed", "max"]
+    with full(room):
+        result = CliRunner().invoke(
+            app, [*command, "--out", str(tmp_path / "out"), "--session", "a"]
+        )
+    assert isinstance(result.exception, StreamerError)
+    assert result.exception.status == 1
+    assert list((tmp_path / "out").iterdir()) == []
