@@ -100,8 +100,8 @@ class Page:
     sizes: list[Cost]
 
 
-Sheet = tuple[str, list[str], list[list[str]]]
-"""Title, heads and rows of a table."""
+Sheet = tuple[str, list[str], list[list[str]], str]
+"""Title, heads and rows of a table, and what is to be said below it."""
 
 
 def cores() -> int:
@@ -121,7 +121,7 @@ def machine() -> str:
 
 def sheets(page: Page) -> list[Sheet]:
     """The tables."""
-    heads = ["cameras", "CPU of the machine", "CPU s a second, each", "faces dropped"]
+    heads = ["cameras", "CPU ÷ (media time × cores)", "CPU s per media s, each", "faces dropped"]
     heads += [
         "windows skipped",
         "face p50, p95 ms",
@@ -147,11 +147,12 @@ def sheets(page: Page) -> list[Sheet]:
         for n in page.cameras
     ]
     made: list[Sheet] = [
-        ("Cameras at once, at the speed of life", heads, rows),
+        ("Cameras at once, at the speed of life", heads, rows, overload(page)),
         (
             "Lossless pipelines at once, as fast as they can",
             ["pipelines", "together, × real time", "tables, against one alone"],
             free,
+            "",
         ),
     ]
     for title, head, costs in (
@@ -164,8 +165,21 @@ def sheets(page: Page) -> list[Sheet]:
             cpu, peak = cost.median
             spread = f"{min(cost.cpu):.3f} to {max(cost.cpu):.3f}"
             lines.append([cost.name, f"{cpu:.3f}", spread, f"{peak:.0f}"])
-        made.append((title, [head, "CPU s per media s", "range", "peak MB"], lines))
+        made.append((title, [head, "CPU s per media s", "range", "peak MB"], lines, ""))
     return made
+
+
+def overload(page: Page) -> str:
+    """How many cameras lost data, and what more than 100 % are; empty: nothing of that."""
+    said = []
+    if lost := [f"{n.count}" for n in page.cameras if not n.lossless]:
+        said.append(f"{' and '.join(lost)} cameras at once lost data.")
+    if any(n.cpu > cores() for n in page.cameras):
+        said.append(
+            "CPU time is divided by the media's, not by the run's: over 100% the run took longer "
+            "than its media."
+        )
+    return " ".join(said)
 
 
 def facts(page: Page) -> list[str]:
@@ -196,15 +210,17 @@ def facts(page: Page) -> list[str]:
 def show(page: Page, console: Console) -> None:
     """Print everything."""
     console.print(f"\n{page.about}", highlight=False)
-    for title, heads, rows in sheets(page):
+    for title, heads, rows, below in sheets(page):
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
         table.padding, table.pad_edge = (0, 1, 0, 0), False  # fits 80 columns
-        for head in heads:
-            widest = max(len(word) for word in head.split())
+        for head, *cells in zip(heads, *rows, strict=True):
+            widest = max(len(word) for text in (head, *cells) for word in text.split())
             table.add_column(head.strip("`"), justify="right", min_width=widest)
         for row in rows:
             table.add_row(*row)
         console.print("", table)
+        if below:
+            console.print(below, highlight=False)
     for fact in facts(page):
         console.print(fact, highlight=False)
 
@@ -228,35 +244,38 @@ def placed(text: str, part: str) -> str:
 def markdown(page: Page) -> str:
     """The tables and what they say."""
     lines = [f"Measured on {page.about}.", ""]
-    for title, heads, rows in sheets(page):
+    for title, heads, rows, below in sheets(page):
         lines += [f"**{title}**", ""]
         lines += [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)] + [""]
+        lines += [below, ""] if below else []
     return "\n".join([*lines, *(f"- {fact}" for fact in facts(page)), ""])
 
 
 def draw(page: Page) -> Figure:
-    """Cameras above; below them cost and memory over length, rate and resolution."""
+    """Cameras above, with open circles where data was lost; below them cost and memory over
+    length, rate and resolution.
+    """
     figure = Figure(figsize=(9.5, 8.4), layout="constrained")
     axes = figure.subplots(3, 3)
     counts = [n.count for n in page.cameras]
     used, late, memory = axes[0]
-    used.plot(counts, [100 * n.cpu / cores() for n in page.cameras], "o-", color=FACE)
-    if lost := [n for n in page.cameras if not n.lossless]:
-        shares = [100 * n.cpu / cores() for n in lost]
-        used.plot([n.count for n in lost], shares, "o", color=FACE, mfc="white", label="lost data")
-    alone = 100 * page.cameras[0].cpu / cores()
+    shares = [100 * n.cpu / cores() for n in page.cameras]
+    _cameras(used, page, shares, "-", FACE)
+    if not all(n.lossless for n in page.cameras):
+        used.plot([], [], "o", color=FACE, mfc="white", label="lost data")
     guide = {"color": FAINT, "linestyle": "--", "linewidth": 1, "label": "so many times one"}
-    used.plot([0, counts[-1]], [0, counts[-1] * alone], **guide)
-    used.set(title="CPU, % of the machine", ylim=(0, 100))
+    used.plot([0, counts[-1]], [0, counts[-1] * shares[0] / counts[0]], **guide)
+    top = max(100, 20 * math.ceil(max(shares) / 20))
+    used.set(title="CPU ÷ (media time × cores), %", ylim=(0, top))
     used.legend(frameon=False, fontsize=8)
     for name, colour in (("face", FACE), ("voice", VOICE)):
-        times = [getattr(n, name) for n in page.cameras]
-        late.plot(counts, [1000 * t[0] for t in times], "o-", color=colour, label=f"{name} p50")
-        late.plot(counts, [1000 * t[1] for t in times], "o:", color=colour, label=f"{name} p95")
+        for k, (style, which) in enumerate((("-", "p50"), (":", "p95"))):
+            times = [1000 * getattr(n, name)[k] for n in page.cameras]
+            _cameras(late, page, times, style, colour, f"{name} {which}")
     late.set(title="latency of predictions, ms", yscale="log", ylim=(10, None))
     late.yaxis.set_major_formatter("{x:,.0f}")
     late.legend(frameon=False, fontsize=8)
-    memory.plot(counts, [n.peak_mb for n in page.cameras], "o-", color=FACE)
+    _cameras(memory, page, [n.peak_mb for n in page.cameras], "-", FACE)
     memory.set(title="peak memory, MB", ylim=(0, None))
     for ax in axes[0]:
         ax.set(xlabel="cameras at once", xlim=(0, None), xticks=[0, *counts])
@@ -283,6 +302,16 @@ def draw(page: Page) -> Figure:
         ax.yaxis.label.set(size=9, color=INK)
         ax.title.set(size=10, color=INK)
     return figure
+
+
+def _cameras(
+    ax: Axes, page: Page, values: list[float], style: str, colour: str, label: str = ""
+) -> None:
+    """A line over the numbers of cameras, its circles open where data was lost."""
+    counts = [n.count for n in page.cameras]
+    ax.plot(counts, values, f"o{style}", color=colour, label=label or None)
+    lost = [k for k, n in enumerate(page.cameras) if not n.lossless]
+    ax.plot([counts[k] for k in lost], [values[k] for k in lost], "o", color=colour, mfc="white")
 
 
 def _line(ax: Axes, costs: list[Cost], which: int) -> None:

@@ -240,7 +240,7 @@ def draw(path: Path, taken: list[Sample], traced: list[Sample], warm: float) -> 
     """Memory, descriptors, threads and latency over time."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 8), layout="constrained")
+    figure = Figure(figsize=(10.5, 8), layout="constrained")
     rows = figure.subplots(4, 1, sharex=True)
 
     def lines(axes: Any, of: list[Sample], label: str, *keys: tuple[str, str]) -> None:
@@ -249,12 +249,12 @@ def draw(path: Path, taken: list[Sample], traced: list[Sample], warm: float) -> 
             axes.plot([s["t"] / 60 for s in there], [s[key] for s in there], label=name)
         axes.set_ylabel(label)
         axes.axvspan(0, warm / 60, color="0.93")
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)  # beside the lines
         axes.grid(alpha=0.3)
 
     lines(rows[0], taken, "MB", ("rss", "resident"), ("anonymous", "of it no file's"))
     lines(rows[0], taken, "MB", ("heap", "given out by malloc"))
-    lines(rows[1], traced, "MB", ("traced", "live Python memory (second session, traced)"))
+    lines(rows[1], traced, "MB", ("traced", "live Python memory\n(second session, traced)"))
     lines(rows[2], taken, "number", ("threads", "threads"), ("fds", "file descriptors"))
     lines(rows[3], taken, "ms", ("face", "face, p95 of 5 s"), ("voice", "voice, p95 of 5 s"))
     for axes in rows:

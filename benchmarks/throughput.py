@@ -78,7 +78,7 @@ def whole(loaded: Models, config: Config, path: Path) -> tuple[float, float]:
 
 
 def measure(name: str, path: Path, config: Config, rounds: int) -> None:
-    """Print one line of medians."""
+    """Print one line: times real time of the quickest rounds, the rest as medians of all."""
     loaded = Models.load(config)
     pictures, audio = decoded(path, config)
     media = audio.end / 16_000

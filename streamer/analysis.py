@@ -70,7 +70,10 @@ class Analysis:
         self.timeline = timeline
         self.transitions = Transitions(list(segmenters))
         self.agreement = Agreement()
-        self.recent: deque[Pair] = deque(maxlen=60)
+        self.recent: deque[Pair | Interval] = deque(maxlen=60)
+        """The last rows of the face with its voice; where no face can be, of the voice alone."""
+        self.closed = 0
+        """How many of them there were."""
         self.closed_by: ClosedBy = "end"
         """What closes the intervals that are open when their stream ends."""
 
@@ -156,6 +159,8 @@ class Analysis:
                 self._write_pairs(self._pairing.face(interval))
             else:
                 self._tables.voice(interval)
+                if "face" not in self.tracks:
+                    self._show(interval)
                 track.row_latency.add(monotonic() - self._clock.captured(interval.end))
         running = track.running
         self.timeline.update(modality, closed, running.start if running else settled)
@@ -175,9 +180,13 @@ class Analysis:
         for pair in pairs:
             self._tables.pair(pair)
             self.agreement.add(pair)
-            self.recent.append(pair)
+            self._show(pair)
             latency = monotonic() - self._clock.captured(pair.face.end)
             self.tracks["face"].row_latency.add(latency)
+
+    def _show(self, row: Pair | Interval) -> None:
+        self.closed += 1
+        self.recent.append(row)
 
 
 def _affect(prediction: Prediction) -> tuple[float, float] | None:

@@ -17,6 +17,15 @@ Times = NDArray[np.float64]
 LEAST = 3
 """Events that must agree."""
 
+MOST = 2 / 3
+"""The share of the sounds that must agree, and must be sharp and short; of what is seen, half."""
+
+SHARP_MS = 8
+"""How fast a clap or beep gets loud: speech takes longer."""
+
+SHORT_MS = 400
+"""How long a clap or beep is loud, in the second from its start on."""
+
 WIDEST_S = 1.0
 """The largest offset looked for, s."""
 
@@ -50,32 +59,43 @@ def offset(times: Times, brightness: Floats, motion: Floats, pcm: Floats) -> Off
 
     times: of the frames, s (n,), rising. brightness: mean luminance of each, 0…255. motion: mean
     absolute difference from the frame before, 0…255. pcm: 16 kHz from 0 s on. A flash is exact to
-    half a frame, a clap to about one. Raises StreamerError if fewer than three events agree.
+    half a frame, a clap to about one. Raises StreamerError if fewer than three events agree, or not
+    most of them, or the sounds are not those of claps or beeps: speech gives no offset.
     """
     heard = _onsets(pcm)
     flashes, claps = _flashes(times, brightness), _claps(times, motion)
     if len(heard) == 0:
-        raise StreamerError(f"no beep or clap is heard. {HOW}")
-    if len(flashes) == len(claps) == 0:
-        raise StreamerError(f"no flash or clap is seen. {HOW}")
-    by_flash, by_clap = _differences(heard, flashes), _differences(heard, claps)
-    use_flash = len(by_flash) >= min(len(by_clap), LEAST)
-    found, seen = (by_flash, flashes) if use_flash else (by_clap, claps)
-    if len(found) < LEAST or len(found) < min(len(heard), len(seen)) / 2:
+        raise StreamerError("no beep or clap is heard")
+    sharp = heard[[_is_sharp(pcm, t) for t in heard]]
+    if len(sharp) < MOST * len(heard):
         raise StreamerError(
-            f"{len(heard)} sounds and {len(seen)} {'flashes' if use_flash else 'movements'}, but "
-            f"only {len(found)} agree; {LEAST} or more are needed. {HOW}"
+            f"{len(sharp)} of {len(heard)} sounds are as sharp and short as a clap or a beep; "
+            "most must be"
         )
+    if len(flashes) == len(claps) == 0:
+        raise StreamerError("no flash or clap is seen")
+    by_flash, by_clap = _differences(sharp, flashes), _differences(sharp, claps)
+    flash_fits = _enough(by_flash, sharp, flashes)
+    if not flash_fits and not _enough(by_clap, sharp, claps):
+        use_flash = len(by_flash) >= min(len(by_clap), LEAST)
+        found, seen = (by_flash, flashes) if use_flash else (by_clap, claps)
+        raise StreamerError(
+            f"{len(sharp)} sounds and {len(seen)} {'flashes' if use_flash else 'movements'}, but "
+            f"only {len(found)} agree; {LEAST} or more are needed, and most of both"
+        )
+    found = by_flash if flash_fits else by_clap
     median = float(np.median(found))
     spread = float(np.median(np.abs(found - median)))
-    return Offset(median, spread, len(found), "flash" if use_flash else "clap")
+    return Offset(median, spread, len(found), "flash" if flash_fits else "clap")
 
 
-def run(source: Source, duration: float, console: Console, current: float = 0.0) -> Offset:
+def run(
+    source: Source, duration: float, console: Console, current: float = 0.0, how: bool = True
+) -> Offset:
     """Watch and listen for ``duration`` s of media, and say what to put into the configuration.
 
-    current: the ``live.av_offset_s`` that the source has added already, s. Raises StreamerError if
-    the source lacks picture or sound, or shows too little.
+    current: the ``live.av_offset_s`` that the source has added already, s. how: say first what is
+    to be done. Raises StreamerError if the source lacks picture or sound, or shows too little.
     """
     missing = [
         what
@@ -84,7 +104,8 @@ def run(source: Source, duration: float, console: Console, current: float = 0.0)
     ]
     if missing:
         raise StreamerError(f"{source.info.name}: no {missing[0]}, so there is nothing to compare")
-    console.print(f"{HOW} Measuring for {duration:g} s …", markup=False)
+    if how:
+        console.print(f"{HOW} Measuring for {duration:g} s …", markup=False)
     stop = Event()
     frames, sound = _Frames(source.info.start + duration, stop), _Sound(duration, stop)
     try:
@@ -92,7 +113,10 @@ def run(source: Source, duration: float, console: Console, current: float = 0.0)
     finally:
         source.close()
     brightness, motion = (np.array(s, np.float32) for s in (frames.brightness, frames.motion))
-    found = offset(np.array(frames.times), brightness, motion, sound.pcm())
+    try:
+        found = offset(np.array(frames.times), brightness, motion, sound.pcm())
+    except StreamerError as error:
+        raise StreamerError(f"{source.info.name}: {error}") from None
     total = round(current + found.seconds, 3) + 0.0
     order = "after" if found.seconds >= 0 else "before"
     console.print(
@@ -187,6 +211,27 @@ def _onsets(pcm: Floats) -> Times:
     return np.array(found)
 
 
+def _is_sharp(pcm: Floats, onset: float) -> bool:
+    """Whether the sound that sets in at ``onset`` s is loud at once, and not for long."""
+    at = round(onset * 1000)
+    lead = min(at, 60)
+    part = pcm[(at - lead) * HOP : (at + 1000) * HOP].astype(np.float64) ** 2
+    hops = part[: len(part) // HOP * HOP].reshape(-1, HOP).mean(axis=1)
+    power = np.convolve(hops, np.ones(5) / 5)
+    near, later = power[: lead + 60], power[lead:]
+    loud = int(np.argmax(near >= near.max() / 2))
+    # Noise before it must not pass for its beginning.
+    floor = max(near.max() / 20, 2 * float(np.median(near[: lead - 20])))
+    before = np.flatnonzero(near[:loud] < floor)
+    rise = loud - (int(before[-1]) if len(before) else -1)
+    return rise <= SHARP_MS and int((later > later.max() / 10).sum()) <= SHORT_MS
+
+
+def _enough(found: Times, heard: Times, seen: Times) -> bool:
+    """Whether as many agree as only a common cause explains."""
+    return len(found) >= max(LEAST, MOST * len(heard)) and 2 * len(found) > len(seen)
+
+
 def _flashes(times: Times, brightness: Floats) -> Times:
     """Times, s, at which it became bright: half a frame before the frame that shows it."""
     if len(times) < 10:
@@ -211,7 +256,8 @@ def _claps(times: Times, motion: Floats) -> Times:
     least = max(calm + 8 * (calm - low), 0.5, float(motion.max()) / 3)
     period = float(np.median(np.diff(times)))
     found = []
-    for peak in _peaks(np.where(motion >= least, motion, 0), round(0.3 / period)):
+    # Half a second: hands that part again, or are raised before, are no movement of their own.
+    for peak in _peaks(np.where(motion >= least, motion, 0), round(0.5 / period)):
         half, last = calm + (motion[peak] - calm) / 2, peak
         while last + 1 < len(motion) and motion[last + 1] >= half:
             last += 1

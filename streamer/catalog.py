@@ -1,10 +1,12 @@
 """`streamer models`: what is there, whether it is whole, and which one is used."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import yaml
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import track
 from rich.table import Table
@@ -24,45 +26,115 @@ SETTINGS: dict[Task, tuple[str, str]] = {
 }
 """The configuration's section and key that name the model for a task."""
 
+GAP = 2
+"""Between two columns, characters."""
+CUT = (3, 4)
+"""The columns of the list whose words may be cut: task and licence."""
+LEAST = 8
+"""What is left of these, characters."""
 
-def listing(config: Config) -> RenderableType:
-    """A table of all models; the ones in use are marked."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("", "model", "task", "MB", "licence", "measured"):
-        # A narrow terminal cuts the others, so that each name can be copied.
-        least = {"": 1, "MB": 3, "model": max(map(len, models.known(config.models)))}.get(column)
-        side: Literal["left", "right"] = "right" if column == "MB" else "left"
-        table.add_column(column, justify=side, no_wrap=True, min_width=least)
+
+def listing(config: Config, width: int) -> RenderableType:
+    """A table of all models, at most ``width`` characters wide; the ones in use are marked.
+
+    A narrow one leaves out the last columns: names are whole, so that each can be copied.
+    """
+    rows = [("", "model", "MB", "task", "licence", "measured")]
     for name in models.known(config.models):
         manifest, _ = models.find(name, config.models)
-        cells = (
-            "●" if _used(config, manifest.task) == name else "",
-            name,
-            manifest.task,
-            f"{manifest.bytes / 1e6:.1f}",
-            "research only" if manifest.licence.research_only else manifest.licence.name,
-            next((f"{a.metric} {a.value:.3g}" for a in manifest.accuracy), ""),
+        rows.append(
+            (
+                "●" if _used(config, manifest.task) == name else "",
+                name,
+                f"{(manifest.bytes + sum(part.bytes for part in manifest.parts)) / 1e6:.1f}",
+                manifest.task,
+                "research only" if manifest.licence.research_only else manifest.licence.name,
+                next((f"{a.metric} {a.value:.3g}" for a in manifest.accuracy), ""),
+            )
         )
-        table.add_row(*map(Text, cells))
+    widths = _fitted([max(map(cell_len, column)) for column in zip(*rows, strict=True)], width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
+    for heading, size in zip(rows[0], widths, strict=False):
+        side: Literal["left", "right"] = "right" if heading == "MB" else "left"
+        table.add_column(heading, justify=side, no_wrap=True, width=size)
+    for row in rows[1:]:
+        table.add_row(*map(Text, row[: len(widths)]))
     return table
+
+
+def _fitted(natural: list[int], width: int) -> list[int]:
+    """The widths of as many of the columns as fit, the words of some of them cut."""
+    for count in range(len(natural), 2, -1):
+        widths = natural[:count]
+        excess = sum(widths) + GAP * (count - 1) - width
+        for _ in range(excess):
+            longest = max((k for k in CUT if k < count), key=lambda k: widths[k], default=None)
+            if longest is None or widths[longest] <= LEAST:
+                break
+            widths[longest] -= 1
+        else:
+            return widths
+    return [natural[0], max(min(natural[1], width - natural[0] - GAP), 1)]
 
 
 def details(name: str, config: Config) -> RenderableType:
     """Everything that the manifest of one model says."""
     manifest, path = models.find(name, config.models)
-    table = Table.grid(padding=(0, 2))
-    said = manifest.model_dump(exclude={"manifest", "accuracy", "sources"})
-    rows = [(key, str(value)) for key, value in said.items()]
+    table = Table.grid(padding=(0, GAP))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in (*_said(manifest), ("path", path)):
+        if value not in (None, [], {}):
+            table.add_row(Text(key, "bold"), Text(_plain(value)))
+    return table
+
+
+def _said(manifest: models.Manifest) -> Iterator[tuple[str, object]]:
+    """Each entry of a manifest that is there, in words."""
+    apart = {"manifest", "inputs", "outputs", "preprocess", "mapping", "licence", "sources"}
+    yield from manifest.model_dump(exclude={*apart, "producer", "accuracy", "parts"}).items()
+    for key, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for tensor in tensors:
+            yield f"{key} tensor", f"{tensor.name}: {tensor.dtype}, {_shape(tensor.shape)}"
+    for key, value in manifest.preprocess.items():
+        if value is not None:
+            yield "preprocess", f"{key}: {_plain(value)}"
+    means = (manifest.mapping or {}).items()
+    yield "mapping", [f"{label} → {emotion or 'none of the seven'}" for label, emotion in means]
+    licence = manifest.licence
+    yield "licence", licence.name + (", for research only" if licence.research_only else "")
+    yield "notice", licence.notice
+    yield "licence file", licence.file
+    yield "producer", manifest.producer
+    for part in manifest.parts:
+        yield "part", f"{part.name}: {part.file}, {part.bytes} bytes, sha256 {part.sha256}"
     for source in manifest.sources:
         where = f"{source.package} {source.version} ({source.registry}), {source.member}"
-        rows.append(("source", f"{where}; {source.licence}, {source.authors}"))
+        yield "source", f"{where}; {source.licence}, {source.authors}"
     for figure in manifest.accuracy:
         note = f" ({figure.note})" if figure.note else ""
         what = f"{figure.metric} {figure.value:g} on {figure.data}, {figure.origin}{note}"
-        rows.append(("accuracy", what))
-    for key, value in (*rows, ("path", str(path))):
-        table.add_row(Text(key, "bold"), Text(value))
-    return table
+        yield "accuracy", what
+
+
+def _shape(shape: list[int | str]) -> str:
+    return " × ".join(map(str, shape)) or "one value"
+
+
+def _plain(value: object) -> str:
+    """A value as people write it."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return repr(value).removesuffix(".0")
+        case list():
+            return ", ".join(map(_plain, value))
+        case dict():
+            there = {k: v for k, v in value.items() if v is not None}
+            return ", ".join(f"{k} {_plain(v)}" for k, v in there.items())
+        case _:
+            return str(value)
 
 
 def verify(names: list[str], config: Config, console: Console) -> list[str]:

@@ -36,8 +36,8 @@ class Known:
         """How many must still come."""
         return sum(map(len, self._rows.values()))
 
-    def take(self, table: str, line: str) -> None:
-        """Take a row that comes. Raises StreamerError if another one should."""
+    def take(self, table: str, line: str) -> bool:
+        """Take a row that comes; whether all came. Raises StreamerError if another one should."""
         expected = self._rows[table]
         if not expected:
             self.held.append((table, line))
@@ -49,6 +49,7 @@ class Known:
                 f"now comes {line.strip()[:60]!r}: was data dropped, or is this another machine?",
                 status=1,
             )
+        return not self.missing
 
     def cut(self, journal: Journal) -> None:
         """Take out everything else from the tables. Raises OSError."""

@@ -1,5 +1,6 @@
 """The command line."""
 
+import errno
 import json
 import math
 import sys
@@ -15,7 +16,7 @@ from streamer import config as configuration
 from streamer.cli_live import AsJson, Dashboard, Out, Save
 from streamer.config import Config
 from streamer.resources import demo_clip, user_config
-from streamer.text import printable, to_json
+from streamer.text import print_json, printable
 from streamer.types import Modality, StreamerError
 
 app = typer.Typer(
@@ -44,7 +45,10 @@ def _root(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A video or sound file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A video or sound file.", show_default=False, callback=cli_live.local),
+    ],
     speed: Annotated[
         str, typer.Option(help="1: as it was recorded; N: N times as fast; max: lossless.")
     ] = "1",
@@ -68,13 +72,10 @@ def replay(
     with the recording, 130 stopped by Ctrl-C.
     """
     # Imported late: --help and a wrong option must not wait for the models' libraries.
-    from streamer.run import Options, replay_file  # noqa: PLC0415
+    from streamer.run import Options, asked_part, replay_file  # noqa: PLC0415
 
     factor = None if speed == "max" else _factor(speed)
-    if not 0 <= start < math.inf:
-        raise StreamerError(f"--start {start:g}: use 0 or more seconds")
-    if duration is not None and not duration >= 0.1:
-        raise StreamerError(f"--duration {duration:g}: use 0.1 or more seconds")
+    start, duration = asked_part(start, duration)
     options = Options(
         file,
         factor,
@@ -90,7 +91,7 @@ def replay(
     )
     outcome = replay_file(options, errors)
     if as_json:
-        print(to_json(outcome.summary))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 
@@ -114,7 +115,7 @@ def resume(
 
     outcome = go_on(session, file, dashboard, as_json, errors)
     if as_json:
-        print(json.dumps(outcome.summary, indent=2, ensure_ascii=False))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 
@@ -154,14 +155,16 @@ def segment(
     Takes what --save-predictions wrote, or any table with the columns time, angry, disgust, fear,
     happy, sad, surprise and neutral; probabilities are left empty where there is no face or voice.
     """
-    from streamer.resegment import segment_file  # noqa: PLC0415
+    from streamer.resegment import refuse_idle, segment_file  # noqa: PLC0415
 
     known: dict[str | None, Modality | None] = {None: None, "face": "face", "voice": "voice"}
     if modality not in known:
         raise StreamerError(f"--modality {modality}: use face or voice")
     if not math.isfinite(shift):
         raise StreamerError(f"--shift {shift:g}: use a number of seconds")
-    segment_file(stream, out, configuration.load(config, settings), known[modality], shift, errors)
+    loaded = configuration.load(config, settings)
+    refuse_idle(settings or [])
+    segment_file(stream, out, loaded, known[modality], shift, errors)
 
 
 @app.command()
@@ -194,7 +197,7 @@ def evaluate(
     asked = Asked(truth_dir, sessions, out, config, settings or [])
     outcome = judge(asked, errors, None if as_json else Console())
     if as_json:
-        print(to_json(outcome.summary))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 
@@ -202,7 +205,7 @@ def evaluate(
 def demo(
     out: Out = Path("statistics"),
 ) -> None:
-    """Replay the bundled recording: 21 s of an actor, five emotions, one mismatch."""
+    """Replay the bundled recording: 21 s of an actor, four emotions, one mismatch."""
     replay(demo_clip(), out=out)
 
 
@@ -218,7 +221,8 @@ def models_list(config: ConfigFile = None, folder: Folder = None) -> None:
     """Show all models: task, size, licence, measured accuracy; ● is in use."""
     from streamer import catalog  # noqa: PLC0415
 
-    Console().print(catalog.listing(_with_folder(config, folder)))
+    console = Console()
+    console.print(catalog.listing(_with_folder(config, folder), console.width))
 
 
 @models_app.command("info")
@@ -280,11 +284,19 @@ def _factor(speed: str) -> float:
 def main() -> None:
     """Run the program: an error that the user can mend is one line, never a traceback."""
     try:
-        sys.exit(app(None if sys.argv[1:] else ["--help"], standalone_mode=False))
+        asked = sys.argv[1:]
+        if asked in ([], ["models"]):  # Typer takes a bare group for a wrong option
+            asked = [*asked, "--help"]
+        sys.exit(app(asked, standalone_mode=False))
     except StreamerError as error:
         _refuse(str(error), error.status)
     except typer.Abort:
         sys.exit(130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        # What can't be a name, or may not be reached, was said by the user; all else went wrong.
+        named = error.errno in (errno.ENAMETOOLONG, errno.EACCES)
+        _refuse(f"{where}{error.strerror or error}", 2 if named else 1)
     except Exception as error:
         # A wrong option: of its class, only the name of this method is the same in every Typer.
         explain = getattr(error, "format_message", None)

@@ -1,6 +1,7 @@
 """The commands that use devices: live, devices, calibrate."""
 
 import math
+import re
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from streamer import config as configuration
-from streamer.text import printable, to_json
+from streamer.text import print_json, printable
 from streamer.types import StreamerError
 
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -25,6 +26,16 @@ Microphone = Annotated[
         help="An index, a part of its name, or none.  [default: the system's; none for a URL]",
     ),
 ]
+NeededCamera = Annotated[
+    str, typer.Option(help="An index, a device's path, or a URL (RTSP, RTMP, HTTP, UDP…).")
+]
+NeededMicrophone = Annotated[
+    str | None,
+    typer.Option(
+        "--mic",
+        help="An index, or a part of its name.  [default: the system's; for a URL its own sound]",
+    ),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml of your own.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One value: section.key=value.")]
 Out = Annotated[Path, typer.Option(help="Where sessions go.")]
@@ -33,6 +44,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print session.json at the 
 Save = Annotated[
     bool, typer.Option("--save-predictions", help="Also write what the models said each time.")
 ]
+
+
+def local(context: typer.Context, file: Path | None) -> Path | None:
+    """Refuse a URL where a file is asked for; it is not repeated, as it may hold a password."""
+    # A path has lost one of the two slashes.
+    url = re.match(r"([a-z][a-z0-9+.-]+):[/\\]", str(file or ""), re.IGNORECASE)
+    if file is None or url is None or file.exists():
+        return file
+    if url[1].lower() == "file":
+        raise StreamerError("this is a URL: write a file's path without file://")
+    command = "calibrate" if context.info_name == "calibrate" else "live"
+    raise StreamerError(f"this is a URL, not a file: use streamer {command} --camera URL")
 
 
 def live(
@@ -90,7 +113,7 @@ def live(
     )
     outcome = live_session(options, errors)
     if as_json:
-        print(to_json(outcome.summary))
+        print_json(outcome.summary)
     raise typer.Exit(outcome.status)
 
 
@@ -106,11 +129,12 @@ def devices(
 ) -> None:
     """List cameras with their sizes, and microphones with their rates."""
     from streamer import devices as listing  # noqa: PLC0415 - slow
+    from streamer.sources.capture import masked  # noqa: PLC0415 - slow
 
     wanted = configuration.load(config, settings).live
     console = Console()
     if check is not None:
-        typer.echo(printable(f"camera {check}: {listing.check(check, wanted)}"))
+        typer.echo(printable(f"camera {masked(check)}: {listing.check(check, wanted)}"))
     if meter is not None:
         with suppress(KeyboardInterrupt):
             listing.show_level(console, meter, wanted, Event())
@@ -121,10 +145,11 @@ def devices(
 
 def calibrate(
     file: Annotated[
-        Path | None, typer.Argument(help="A recorded clip instead.", show_default=False)
+        Path | None,
+        typer.Argument(help="A recorded clip instead.", show_default=False, callback=local),
     ] = None,
-    camera: Camera = "0",
-    mic: Microphone = None,
+    camera: NeededCamera = "0",
+    mic: NeededMicrophone = None,
     duration: Annotated[float, typer.Option(help="Look and listen for so many seconds.")] = 15.0,
     config: ConfigFile = None,
     settings: Settings = None,

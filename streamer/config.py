@@ -1,12 +1,13 @@
 """config.yaml as a typed, frozen model; what it does not know, it refuses."""
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from streamer.plain_yaml import NOT_YAML, RefusedError, parse
 from streamer.resources import default_config, user_config
 from streamer.types import StreamerError
 
@@ -142,8 +143,11 @@ class Config(Section):
         return self
 
 
-_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError)
-"""What PyYAML raises: not only its own errors, for a date such as 2001-99-99."""
+LARGEST = 1 << 16
+"""Bytes of a configuration: ten times the packaged one, read in a second at worst."""
+_QUOTED = reprlib.Repr()
+_QUOTED.maxstring = _QUOTED.maxlong = _QUOTED.maxother = 60
+_QUOTED.maxlevel = 2
 
 
 def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
@@ -159,13 +163,17 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         section, dot, name = key.strip().partition(".")
+        origin = f"--set {_short(setting)}"
         if not (equals and dot and name):
-            raise StreamerError(f"--set {setting}: write it as section.key=value")
+            raise StreamerError(f"{origin}: write it as section.key=value")
         try:
-            value = yaml.safe_load(text)
-        except _NOT_YAML:
-            raise StreamerError(f"--set {setting}: the value is not valid YAML") from None
-        _merge(values, {section: {name: value}}, f"--set {setting}")
+            value = parse(text)
+        except NOT_YAML as error:
+            what = (
+                error.problem if isinstance(error, RefusedError) else "the value is not valid YAML"
+            )
+            raise StreamerError(f"{origin}: {what}") from None
+        _merge(values, {section: {name: value}}, origin)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -174,14 +182,19 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)  # a device may never end
+        if len(data) > LARGEST:
+            raise StreamerError(f"{path}: larger than 64 KiB: not a configuration")
+        values = parse(data.decode())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise StreamerError(f"{path}: can't read the configuration: {reason}") from None
-    except _NOT_YAML as error:
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise StreamerError(f"{path}: not valid YAML{where}") from None
+        what = error.problem if isinstance(error, RefusedError) else "not valid YAML"
+        raise StreamerError(f"{path}: {what}{where}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -192,7 +205,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _merge(values: dict[str, Any], changes: dict[str, Any], origin: str) -> None:
     for section, keys in changes.items():
         if section not in values:
-            raise StreamerError(f"{origin}: unknown section {section!r}{_nearest(section, values)}")
+            what = f"unknown section {_QUOTED.repr(section)}{_nearest(section, values)}"
+            raise StreamerError(f"{origin}: {what}")
         if not isinstance(keys, dict):
             raise StreamerError(f"{origin}: {section} must hold keys, not a {_kind(keys)}")
         for key, value in keys.items():
@@ -200,12 +214,12 @@ def _merge(values: dict[str, Any], changes: dict[str, Any], origin: str) -> None
                 everywhere = {f"{s}.{k}": 0 for s in values for k in values[s]}
                 elsewhere = [k for k in everywhere if k.endswith(f".{key}")]
                 hint = _nearest(elsewhere[0] if elsewhere else f"{section}.{key}", everywhere)
-                raise StreamerError(f"{origin}: unknown key {section}.{key}{hint}")
+                raise StreamerError(f"{origin}: unknown key {section}.{_short(key)}{hint}")
             values[section][key] = value
 
 
 def _nearest(name: object, known: dict[str, Any]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(_short(name), list(known), n=1, cutoff=0.4)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 
@@ -215,7 +229,13 @@ def _explain(error: ValidationError) -> str:
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{key}: {what}" if key else what
-    return f"{key} = {first['input']!r}: {what[:1].lower()}{what[1:]}"
+    return f"{key} = {_QUOTED.repr(first['input'])}: {what[:1].lower()}{what[1:]}"
+
+
+def _short(text: object) -> str:
+    """What is quoted in a line that is to be read."""
+    shown = str(text)
+    return shown if len(shown) <= 80 else f"{shown[:79]}…"
 
 
 def _kind(value: object) -> str:

@@ -1,10 +1,13 @@
 """The live picture: a pure function of a view, for any size of terminal."""
 
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.layout import Layout
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,18 +17,14 @@ from streamer import liveview
 from streamer.agreement import Agreement
 from streamer.figures import Now
 from streamer.pairing import Pair
-from streamer.types import EMOTIONS, UNKNOWN, DeviceState, Floats, Running
+from streamer.rowview import COLOURS, FEWEST, clock, closed_rows
+from streamer.text import counted
+from streamer.types import EMOTIONS, DeviceState, Floats, Interval, Running
 
-COLOURS = {
-    "Angry": "red",
-    "Disgust": "green",
-    "Fear": "magenta",
-    "Happy": "yellow",
-    "Sad": "blue",
-    "Surprise": "cyan",
-    "Neutral": "white",
-    UNKNOWN: "bright_black",
-}
+NARROW = 50
+"""Columns below which there are no bars: labels and percentages need the room."""
+PANELS, PLAIN_PANELS = 10, 8
+"""Lines of face and voice: with a frame, and without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,16 @@ class ModalityView:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What only a live session shows: its devices, what waits for the models (frames, s of sound),
-    how they were slowed, the bottom line, and a small picture.
+    """What only a live session shows: its devices, what waits for the models (frames, s of sound;
+    None: there are none), how they were slowed, the bottom line of so many columns, whether it is
+    paused, and a small picture.
     """
 
     devices: list[DeviceState]
-    waiting: tuple[int, float]
+    waiting: tuple[int | None, float | None]
     slowed: str
-    bottom: Text
+    bottom: Callable[[int], Text]
+    paused: bool = False
     picture: RenderableType | None = None
 
 
@@ -73,8 +74,10 @@ class View:
     voice: ModalityView | None
     agreement: Agreement
     closed: int
-    """Face intervals that are closed and on the disk; ``rows``: the last of them."""
-    rows: list[Pair] = field(default_factory=list)
+    """Face intervals (without a picture the voice's) that are closed and on the disk; ``rows``:
+    the last of them.
+    """
+    rows: list[Pair | Interval] = field(default_factory=list)
     figures: Now | None = None
     live: "Live | None" = None
     fused: ModalityView | None = None
@@ -84,59 +87,101 @@ class View:
 
 
 def render(view: View, width: int, height: int) -> RenderableType:
-    """The dashboard for a terminal of ``width`` × ``height`` characters."""
-    layout = Layout()
-    live = view.live
+    """The dashboard for a terminal of ``width`` × ``height`` characters. What does not fit is left
+    out from below, but never the footer.
+    """
+    view, live = _told_paused(view), view.live
+    footer = _footer(view, width)
     devices = len(live.devices) + 1 if live else 0
-    room = max(height - 2 - 10 - 1 - 2 - devices, 4)
-    below: list[Layout] = [Layout(_rows(view, room - 3), size=room)]
-    if live is not None and live.picture is not None:
-        both = Layout(size=room)
-        both.split_row(Layout(_rows(view, room - 3)), Layout(Panel(live.picture), size=room * 2))
-        below = [both]
-    if live is not None:
-        below.append(Layout(_devices(live), size=devices))
+    room = height - 2 - PANELS - 1 - devices - len(footer)
+    if room < FEWEST and live is not None:
+        room, devices = room + devices, 0
+        if told := liveview.alerts(live.devices, live.slowed):
+            alert = Text(told, "bold yellow", no_wrap=True, overflow="ellipsis")
+            room, footer = room - 1, [alert, *footer]
+    if room < FEWEST:
+        parts = _small(view, width, height - len(footer))
+    else:
+        parts = [
+            (_header(view), 2),
+            (_now(view, width, framed=True), PANELS),
+            (_fused(view.fused), 1),
+            (_below(view, width, room), room),
+        ]
+        if devices and live is not None:
+            parts.append((_devices(live), devices))
+    footer = footer[-height:]
+    layout = Layout()
     layout.split_column(
-        Layout(_header(view), size=2),
-        Layout(name="now", size=10),
-        Layout(_fused(view.fused), size=1),
-        *below,
-        Layout(_status(view), size=2),
-    )
-    bars = max(width // 2 - 22, 8)
-    layout["now"].split_row(
-        Layout(_modality("Face", view.face, bars, "no picture in this source")),
-        Layout(_modality("Voice", view.voice, bars, "no sound in this source")),
+        *(Layout(part, size=lines) for part, lines in parts if lines > 0),
+        Layout(Group(*footer), size=len(footer)),
     )
     return layout
 
 
+def _small(view: View, width: int, height: int) -> list[tuple[RenderableType, int]]:
+    """What stands above the footer of a low terminal, and in how many lines: no frames."""
+    now = min(height - 1, PLAIN_PANELS)
+    rest = max(height - 1 - now, 0)
+    fused = int(rest > 1)
+    return [
+        (_header(view), min(height, 1)),
+        (_now(view, width, framed=False), now),
+        (_fused(view.fused), fused),
+        (_rows(view, width, rest - fused), rest - fused),
+    ]
+
+
+def _now(view: View, width: int, *, framed: bool) -> Layout:
+    """Face and voice side by side."""
+    bars = width // 2 - 18 if width >= NARROW else 0
+    both = Layout()
+    both.split_row(
+        Layout(_modality("Face", view.face, bars, "no picture in this source", framed=framed)),
+        Layout(_modality("Voice", view.voice, bars, "no sound in this source", framed=framed)),
+    )
+    return both
+
+
+def _below(view: View, width: int, room: int) -> RenderableType:
+    """The closed intervals, and the small picture beside them."""
+    picture = view.live.picture if view.live else None
+    if picture is None:
+        return _rows(view, width, room)
+    beside = min(room * 2, width // 2)
+    both = Layout()
+    rows = Layout(_rows(view, width - beside, room))
+    both.split_row(rows, Layout(Panel(picture), size=beside))
+    return both
+
+
+def _told_paused(view: View) -> View:
+    """During a pause it is no news that there is no face and nobody speaks."""
+    if view.live is None or not view.live.paused:
+        return view
+    face, voice, fused = (m and replace(m, silent="paused") for m in _modalities(view))
+    return replace(view, face=face, voice=voice, fused=fused)
+
+
+def _modalities(view: View) -> tuple[ModalityView | None, ...]:
+    return view.face, view.voice, view.fused
+
+
 def plain(view: View) -> str:
     """One progress line, for output that is not a terminal."""
+    view = _told_paused(view)
     now = [
         f"{name} {m.running.label if m.running else m.silent}"
         for name, m in (("face", view.face), ("voice", view.voice))
         if m
     ]
-    line = (
-        f"{clock(view.t)}{_total(view)}  {'  '.join(now)}  rows {view.closed}  "
-        f"mismatch {view.agreement.mismatch_share:.0%}  dropped {view.dropped}"
-    )
-    live = view.live
-    if live is not None:
-        lost = [device for device in live.devices if device.status == "lost"]
-        line += "".join(f"  {liveview.name(device)} lost" for device in lost)
-        line += f"  slowed: {live.slowed}" if live.slowed else ""
-    return line
-
-
-def clock(t: float) -> str:
-    """Media time as minutes and tenths of a second, with hours when there are any."""
-    tenths = round(max(t, 0) * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    prefix = f"{hours}:{minutes:02}" if hours else f"{minutes:02}"
-    return f"{prefix}:{rest // 10:02}.{rest % 10}"
+    parts = [f"{clock(view.t)}{_total(view)}", *now, f"rows {view.closed}"]
+    if view.face and view.voice:
+        parts.append(f"mismatches {view.agreement.mismatches}")
+    parts.append(f"dropped {view.dropped}")
+    if view.live and (told := liveview.alerts(view.live.devices, view.live.slowed)):
+        parts.append(told)
+    return "  ".join(parts)
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -163,38 +208,70 @@ def _total(view: View) -> str:
     return f" / {clock(view.start + view.duration)}" if view.duration is not None else ""
 
 
-def _modality(name: str, view: ModalityView | None, bars: int, missing: str) -> Panel:
+def _modality(
+    name: str, view: ModalityView | None, bars: int, missing: str, *, framed: bool
+) -> RenderableType:
+    """One modality with ``bars`` so long (0: none); without a frame its name stands beside what it
+    shows.
+    """
     if view is None:
-        return Panel(Text(missing, style="dim"), title=name, border_style="dim")
-    grid = Table.grid(padding=(0, 1))
-    for _ in range(3):
-        grid.add_column(no_wrap=True)
-    for i, emotion in enumerate(EMOTIONS):
-        p = float(view.probs[i]) if view.probs is not None else 0.0
-        colour = COLOURS[emotion] if view.probs is not None else "dim"
-        full = round(p * bars)
-        grid.add_row(
-            Text(f"{emotion:8}", style=colour),
-            Text("█" * full + "·" * (bars - full), style=colour),
-            Text(f"{p:4.0%}" if view.probs is not None else "   –"),
-        )
-    if view.running is None:
-        now = Text(view.silent, style="dim")
-    else:
-        now = Text(view.running.label, style=f"bold {COLOURS[view.running.label]}")
-        now.append(f" for {max(view.time - view.running.start, 0):.1f} s", style="default")
-        if view.probs is None:
-            now.append(f"  ({view.silent})", style="dim")
-    if view.affect is not None:
-        now.append(f"  valence {view.affect[0]:+.2f} arousal {view.affect[1]:+.2f}", style="dim")
-    title = f"{name} · {_changes(view.transitions)}"
+        if framed:
+            return Panel(Text(missing, style="dim"), title=name, border_style="dim")
+        return _beside(_cut(Text.assemble((name, "bold"), "  ", (missing, "dim"))))
+    now = _shown(view, short=not bars)
+    if not framed:
+        both = _cut(Text.assemble((name, "bold"), "  ", now)), _emotions(view, bars)
+        return _beside(Group(*both))
     return Panel(
-        Group(grid, now),
-        title=title,
+        Group(_emotions(view, bars), _cut(now)),
+        title=f"{name} · {counted(view.transitions, 'transition')}" if bars else name,
         title_align="left",
         subtitle_align="right",
         subtitle=f"p95 {milliseconds(view.latency)}",
     )
+
+
+def _beside(shown: RenderableType) -> Padding:
+    """Apart from what stands on the right, without a frame between them."""
+    return Padding(shown, (0, 1, 0, 0))
+
+
+def _cut(text: Text) -> Text:
+    """On one line, whatever the width."""
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _emotions(view: ModalityView, bars: int) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    if bars:
+        grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=4)
+    for i, emotion in enumerate(EMOTIONS):
+        p = float(view.probs[i]) if view.probs is not None else 0.0
+        colour = COLOURS[emotion] if view.probs is not None else "dim"
+        full = round(p * bars)
+        bar = [Text("█" * full + "·" * (bars - full), style=colour)] if bars else []
+        share = Text(f"{p:4.0%}" if view.probs is not None else "   –")
+        grid.add_row(Text(f"{emotion:8}", style=colour), *bar, share)
+    return grid
+
+
+def _shown(view: ModalityView, short: bool) -> Text:
+    """The open interval and for how long, or why there is none; valence and arousal."""
+    if view.running is None:
+        now = Text(view.silent, style="dim")
+    else:
+        now = Text(view.running.label, style=f"bold {COLOURS[view.running.label]}")
+        lasts = max(view.time - view.running.start, 0)
+        now.append(f" {lasts:.0f} s" if short else f" for {lasts:.1f} s", style="not bold default")
+        if view.probs is None:
+            now.append(f"  ({view.silent})", style="not bold dim")
+    if view.affect is not None and not short:
+        affect = "  valence {:+.2f} arousal {:+.2f}".format(*view.affect)
+        now.append(affect, style="not bold dim")
+    return now
 
 
 def _fused(view: ModalityView | None) -> RenderableType:
@@ -210,73 +287,54 @@ def _fused(view: ModalityView | None) -> RenderableType:
     for i in np.argsort(-view.probs, kind="stable")[:3]:
         shown = f"  {EMOTIONS[i]} {view.probs[i]:.0%}"
         line.append(shown, style=f"not bold {COLOURS[EMOTIONS[i]]}")
-    return line.append(f"  · {_changes(view.transitions)}", style="not bold dim")
+    return line.append(f"  · {counted(view.transitions, 'transition')}", style="not bold dim")
 
 
-def _changes(number: int) -> str:
-    return f"{number} transition{'s' * (number != 1)}"
+def _rows(view: View, width: int, room: int) -> RenderableType:
+    figures = _figures(view, view.figures) if view.figures else None
+    return closed_rows(view.rows, view.closed, figures, width, room)
 
 
-def _rows(view: View, room: int) -> Panel:
-    table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
-    for title, right in (("start", 1), ("end", 1), ("s", 1), ("face", 0), ("p", 1)):
-        table.add_column(title, justify="right" if right else "left", no_wrap=True)
-    table.add_column("voice", no_wrap=True)
-    table.add_column("p", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, ratio=1)
-    for pair in reversed(view.rows[-room:] if room > 0 else []):
-        face, voice = pair.face, pair.voice
-        label = voice.label or ""
-        table.add_row(
-            clock(face.start),
-            clock(face.end),
-            f"{face.end - face.start:.1f}",
-            Text(face.label, style=COLOURS[face.label]),
-            f"{face.score:.0%}",
-            Text(label or "nobody spoke", style=COLOURS.get(label, "dim")),
-            f"{voice.score:.0%}" if label else "",
-            Text("mismatch" if pair.mismatch else "", style="bold red"),
-        )
-    return Panel(
-        table,
-        title=f"Closed intervals · {view.closed}",
-        title_align="left",
-        subtitle=Text(_figures(view.figures)) if view.figures else None,
-        subtitle_align="left",
-    )
-
-
-def _figures(now: Now) -> str:
+def _figures(view: View, now: Now) -> str:
     """Agreement, kappa with its interval, the best lag, and how much of the time shows anything."""
 
     def share(value: float | None) -> str:
         return "–" if value is None else f"{value:.0%}"
 
-    kappa = "–" if now.kappa is None else f"{now.kappa:.2f}"
-    if now.kappa is not None and now.kappa_limits:
-        kappa += " [{:.2f}, {:.2f}]".format(*now.kappa_limits)
-    lag = "–" if now.lag is None else f"{now.lag:+.2f} s"
-    return (
-        f"agree {share(now.share)}  κ {kappa}  lag {lag}  "
-        f"face {share(now.face)}  voice {share(now.voice)}"
-    )
+    parts = []
+    if view.face and view.voice:
+        kappa = "–" if now.kappa is None else f"{now.kappa:.2f}"
+        if now.kappa is not None and now.kappa_limits:
+            kappa += " [{:.2f}, {:.2f}]".format(*now.kappa_limits)
+        lag = "–" if now.lag is None else f"{now.lag:+.2f} s"
+        parts = [f"agree {share(now.share)}", f"κ {kappa}", f"lag {lag}"]
+    if view.face:
+        parts.append(f"face {share(now.face)}")
+    if view.voice:
+        parts.append(f"voice {share(now.voice)}")
+    return "  ".join(parts)
 
 
-def _status(view: View) -> RenderableType:
-    share = view.agreement.mismatch_share
-    parts = [
-        f"mismatch {share:.0%}",
-        f"faces {view.faces_per_s:.1f}/s",
-        f"dropped {view.dropped}",
-        f"row latency p95 {milliseconds(view.row_latency)}",
-    ]
-    text = Text("   ".join(parts))
-    if view.dropped:
-        text.stylize("bold red", text.plain.index("dropped"), text.plain.index("row"))
-    hint = Text("Ctrl-C: stop, close the open intervals and write everything", "dim")
-    if view.trouble is not None:
-        text = Text(view.trouble, "bold red", no_wrap=True, overflow="ellipsis")
-    return Group(text, view.live.bottom if view.live else hint)
+def _footer(view: View, width: int) -> list[Text]:
+    """The lines that no terminal is too small for: what is wrong with the disk, the state, the
+    keys.
+    """
+    trouble = textwrap.wrap(view.trouble or "", max(width, 1), max_lines=3, placeholder="…")
+    lines = [_cut(Text(line, "bold red")) for line in trouble]
+    bottom = view.live.bottom(width) if view.live else liveview.keys(False, None, 0, False, width)
+    return [*lines, _status(view), bottom]
+
+
+def _status(view: View) -> Text:
+    """What matters most comes first: a narrow terminal cuts the end."""
+    text = Text(f"dropped {view.dropped}", "bold red" if view.dropped else "")
+    parts = [f"row latency p95 {milliseconds(view.row_latency)}"]
+    if view.face:
+        parts.insert(0, f"faces {view.faces_per_s:.1f}/s")
+    if view.face and view.voice:
+        together = view.agreement
+        parts.insert(0, f"mismatch in {together.mismatches} of {counted(together.rows, 'row')}")
+    return _cut(Text.assemble(text, *(f"  {part}" for part in parts)))
 
 
 def _devices(live: Live) -> RenderableType:
@@ -285,5 +343,7 @@ def _devices(live: Live) -> RenderableType:
     line = Text(no_wrap=True, overflow="ellipsis")
     if live.slowed:
         line.append(f"slowed: {live.slowed}   ", "bold yellow")
-    line.append(f"waiting: {frames} pictures, {sound:.1f} s of sound")
+    waiting = [] if frames is None else [counted(frames, "picture")]
+    waiting += [] if sound is None else [f"{sound:.1f} s of sound"]
+    line.append(f"waiting: {', '.join(waiting)}")
     return Group(*map(liveview.device, live.devices), line)

@@ -10,12 +10,12 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from streamer.types import StreamerError
 
@@ -166,10 +166,16 @@ class Journal(AppendFile):
         """Take rows that belong together."""
         self.append(_sealed(list(rows)))
 
-    def read(self) -> "Record | None":
-        """What it holds; None: nothing."""
+    def read(self, known: Collection[str]) -> "Record | None":
+        """What it holds; None: nothing. Raises StreamerError if no session with these tables
+        wrote that: a checksum says that a line is whole, not whose it is.
+        """
         self._file.seek(0)
-        return Record.of(self._file.read(self._length))
+        try:
+            return Record.of(self._file.read(self._length), known)
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            text = f"{self.path} says what no session says: without it repair goes by the tables"
+            raise StreamerError(text, status=1) from None
 
     def remove(self) -> None:
         """Delete it, for the tables are good, and let go of the lock; may be called twice."""
@@ -218,17 +224,20 @@ class Record:
     rows: dict[str, list[str]]
 
     @classmethod
-    def of(cls, data: bytes) -> Self | None:
+    def of(cls, data: bytes, known: Collection[str]) -> Self | None:
         """Read up to the first line that is torn: nothing after it was ever acknowledged."""
-        entries = _entries(data)
-        head = next(entries, None)
-        if not isinstance(head, dict):
+        entries = list(_entries(data))
+        if not entries:
             return None
-        tables = {name: (header, size) for name, (header, size) in head["tables"].items()}
+        tables: dict[str, tuple[str, int]] = {}
+        for name, (header, size) in entries[0]["tables"].items():
+            if name not in known or type(size) is not int or size < 0:
+                raise ValueError(name)
+            tables[name] = _line(header), size
         rows: dict[str, list[str]] = {name: [] for name in tables}
-        for entry in entries:
-            for name, line in entry:  # type: ignore[attr-defined]
-                rows[name].append(line)
+        for entry in entries[1:]:
+            for name, line in entry:
+                rows[name].append(_line(line))
         return cls(tables, rows)
 
 
@@ -256,7 +265,14 @@ def _sealed(entry: object) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _entries(data: bytes) -> Iterator[object]:
+def _line(text: str) -> str:
+    """A line of a table, that can be written. Raises ValueError, TypeError, AttributeError."""
+    if not text.encode().endswith(b"\n"):
+        raise ValueError(text)
+    return text
+
+
+def _entries(data: bytes) -> Iterator[Any]:
     for line in data.splitlines(keepends=True):
         seal, _, text = line.partition(b" ")
         if not line.endswith(b"\n") or seal != b"%08x" % zlib.crc32(text[:-1]):

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -24,7 +25,7 @@ from streamer.sources.file import FileSource
 from streamer.sources.live import Deaf, LiveSource, Part
 from streamer.sources.microphone import Microphone
 from streamer.sources.network import NetworkStream
-from streamer.sources.portaudio import quiet
+from streamer.sources.portaudio import NoMicrophoneError, quiet
 from streamer.tables import Markers, new_session
 from streamer.types import SAMPLE_RATE, Source, StreamerError
 
@@ -70,7 +71,11 @@ def live_session(options: LiveOptions, console: Console) -> Outcome:
         screen = Console(file=stack.enter_context(quiet()), highlight=False, emoji=False)
         with busy(screen, "Opening the devices…"):
             devices = options.camera, options.microphone
-            source = open_devices(*devices, config, clock, options.duration)
+            try:
+                source = open_devices(*devices, config, clock, options.duration)
+            except NoMicrophoneError as error:
+                otherwise = ", or use --mic none" if options.camera is not None else ""
+                raise StreamerError(f"{error}{otherwise}") from None
         stack.callback(source.close)
         now = today()
         folder = new_session(options.out, options.session, "live", now)
@@ -102,7 +107,7 @@ def measure(
     """Measure the offset between the picture and the sound of devices, or of a recorded clip."""
     if file is not None:
         clip = FileSource(file, FreeClock(), 0.0, duration, config.face.max_px)
-        calibrate.run(clip, duration, console)
+        calibrate.run(clip, duration, console, how=False)
         return
     with quiet() as file_descriptor:
         screen = Console(file=file_descriptor, highlight=False, emoji=False, soft_wrap=True)
@@ -186,16 +191,21 @@ class Desk:
     def view(self, pipeline: Pipeline) -> Live:
         """What the dashboard shows of it."""
         paused = self._source.paused.is_set()
-        waiting = max(pipeline.audio.end - pipeline.speech.heard, 0) / SAMPLE_RATE
+        info, pictures, sound = self._source.info, None, None
+        if info.has_video:
+            pictures = len(pipeline.frames)
+        if info.has_audio:
+            sound = max(pipeline.audio.end - pipeline.speech.heard, 0) / SAMPLE_RATE
         stored = self._markers.count - self._markers.unsaved
-        bottom = liveview.keys(self._keyboard.active, self._keys.editing, stored, paused)
+        keys = self._keyboard.active, self._keys.editing, stored, paused
+        bottom = partial(liveview.keys, *keys)
         picture: RenderableType | None = None
         if self._preview and (image := pipeline.face.picture) is not None:
             picture = Preview(image, *PREVIEW)
         lost = self.recorder.lost if self.recorder else 0
         slowed = [*_slowed(pipeline), *([f"{lost} not recorded"] if lost else [])]
-        devices = self._source.devices
-        return Live(devices, (len(pipeline.frames), waiting), ", ".join(slowed), bottom, picture)
+        waiting, slow = (pictures, sound), ", ".join(slowed)
+        return Live(self._source.devices, waiting, slow, bottom, paused, picture)
 
     def summary(self) -> dict[str, object]:
         """What session.json says of it at the end."""

@@ -1,23 +1,22 @@
-"""ONNX Runtime sessions: manifest, hash, provider, threads."""
+"""Models: their manifests, hashes and sessions."""
 
-import ctypes
+import errno
 import hashlib
 import os
-import sys
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import distributions
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from streamer import preprocess, weights
+from streamer import inference, preprocess, weights
 from streamer.config import ModelsConfig
-from streamer.processor import has_vnni
 from streamer.resources import models_dir
 from streamer.types import EMOTIONS, Floats, Reading, StreamerError, Vocabulary
 
@@ -37,6 +36,8 @@ PREPROCESS: dict[Task, type[preprocess.Preprocess]] = {
 
 MOST_BYTES = 8 << 30
 """Of a model's files together."""
+
+MOST_MANIFEST_BYTES = 1 << 20
 
 
 class _Part(BaseModel):
@@ -104,6 +105,11 @@ class File(_Part):
     sha256: str
     bytes: int
 
+    @property
+    def is_network(self) -> bool:
+        """Whether it is loaded by itself; the others are large weights that a network reads."""
+        return self.file.endswith(".onnx")
+
 
 class Manifest(_Part):
     """The contract between `export_onnx` and `streamer`: NAME.json beside NAME.onnx.
@@ -150,18 +156,39 @@ class Model:
     session: ort.InferenceSession
     provider: str
     parts: dict[str, ort.InferenceSession] = field(default_factory=dict)
+    options: ort.RunOptions = field(default_factory=ort.RunOptions)
+
+    def own(self) -> Self:
+        """The same sessions, to be stopped by themselves."""
+        return replace(self, options=ort.RunOptions())
+
+    def stop(self) -> None:
+        """End its runs at the next operator, and all later ones: they raise StreamerError."""
+        self.options.terminate = True
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs, in the model's order."""
-        return self._answer(self.session, None, inputs)
+        answers = self._answer(self.session, None, inputs)
+        for told, answer in zip(self.manifest.outputs, answers, strict=False):
+            if not answer.size or not _same_shape(told.shape, list(answer.shape)):
+                raise self._failed(f"it answered {answer.shape} for {told.name} {told.shape}")
+        return answers
 
     def _answer(
         self, session: ort.InferenceSession, names: list[str] | None, inputs: dict[str, Any]
     ) -> list[NDArray[Any]]:
         try:
-            return list(session.run(names, inputs))
+            answers = list(session.run(names, inputs, self.options))
         except Exception as error:  # ONNX Runtime raises many unrelated types
-            raise StreamerError(f"model {self.manifest.name}: it failed: {error}") from None
+            if self.options.terminate:
+                raise self._failed("it was stopped before it had answered") from None
+            raise self._failed(f"it failed: {error}") from None
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise self._failed("it answered a number that is not finite")
+        return answers
+
+    def _failed(self, why: str) -> StreamerError:
+        return StreamerError(f"model {self.manifest.name}: {why}", status=1)
 
     def run_part(self, name: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """All outputs of the part ``name`` (empty: the first) by name."""
@@ -183,10 +210,14 @@ class Model:
         """Raw outputs float32 (C,) to the labels' shares (C,): 0 for what is none of the seven."""
         # It is left out before anything is summed up.
         kept = [emotion is not None for emotion in self.manifest.vocabulary.emotions]
+        if outputs.shape != (len(kept),):
+            raise self._failed(f"it answered {outputs.shape} for its {len(kept)} labels")
         probs = outputs.astype(np.float64)[kept]
         temperature = self.manifest.temperature
         if self.manifest.output == "logits":
             probs = np.exp((probs - probs.max()) / temperature)
+        elif probs.min() < 0:
+            raise self._failed("it answered a share below 0")
         elif not probs.sum():
             probs = np.ones(len(probs))
         elif temperature != 1:
@@ -219,14 +250,16 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
             f"model {name}: its manifest maps no label to {EMOTIONS} for all labels"
         )
     check(manifest, path)
-    providers = _providers(config.provider)
+    providers = inference.providers_for(config.provider)
     varies = any(isinstance(size, str) for tensor in manifest.inputs for size in tensor.shape[1:])
-    session = _session(path, providers, config.threads, varies)
+    session = inference.session(path, providers, config.threads, varies)
     _compare(manifest, session)
     parts = {
-        part.name: _session(path.with_name(part.file), providers, config.threads, varies=True)
+        part.name: inference.session(
+            path.with_name(part.file), providers, config.threads, varies=True
+        )
         for part in manifest.parts
-        if part.file.endswith(".onnx")  # the others are large weights that the session reads
+        if part.is_network
     }
     used = {made.get_providers()[0] for made in (session, *parts.values())}
     if config.provider == "cuda" and used != {providers[0]}:
@@ -235,29 +268,6 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
             "the CUDA and cuDNN libraries it was built for, or set models.provider to auto or cpu"
         )
     return Model(manifest, session, min(used), parts)
-
-
-def _session(path: Path, providers: list[str], threads: int, varies: bool) -> ort.InferenceSession:
-    """One that was measured to be the best on two cores (benchmarks/speed.md): one thread, as face
-    and voice run beside each other and beside the decoder; one node at a time; ONNX Runtime's own
-    memory arena, memory pattern and full optimisation of the graph, which are its defaults.
-    varies: the sizes of what it is given do.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # It is kept for each size that was ever seen: 6 kB for each length of a voice's window.
-    options.enable_mem_pattern = not varies
-    # With two threads or more, spinning between two runs takes three times the CPU time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not has_vnni():
-        # Signed int8 weights would overflow; on processors with VNNI this takes twice the time.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises many unrelated types
-        raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
 
 
 def _compare(manifest: Manifest, session: ort.InferenceSession) -> None:
@@ -295,36 +305,51 @@ def check(manifest: Manifest, path: Path) -> None:
     _check(path, manifest)
     for part in manifest.parts:
         _check(path.with_name(part.file), part)
-    if foreign := weights.external(path) - {part.file for part in manifest.parts}:
-        raise StreamerError(f"model file {path} reads {min(foreign)!r}, not in its manifest")
+    networks = [path, *(path.with_name(part.file) for part in manifest.parts if part.is_network)]
+    for network in networks:
+        if foreign := weights.external(network) - {part.file for part in manifest.parts}:
+            raise StreamerError(f"model file {network} reads {min(foreign)!r}, not in its manifest")
 
 
 def known(config: ModelsConfig) -> dict[str, Path]:
-    """Names and manifests of all models, in the configured folder and the packaged one."""
+    """Names and manifests of all models, in the configured folder and the packaged one.
+
+    Raises StreamerError: a folder can't be read.
+    """
     folders = [models_dir(), *([Path(config.dir)] if config.dir else [])]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.json"))}
+    try:
+        files = [path for folder in folders for path in sorted(folder.iterdir())]
+    except OSError as error:
+        raise StreamerError(f"models' folder {error.filename}: {error.strerror}") from None
+    return {path.stem: path for path in files if path.suffix == ".json"}
 
 
 def find(name: str, config: ModelsConfig) -> tuple[Manifest, Path]:
     """Manifest and ONNX path of ``name``, in the configured folder or the packaged one."""
     folders = [Path(config.dir)] if config.dir else []
-    if folders and not folders[0].is_dir():
-        raise StreamerError(f"models.dir = {config.dir}: no such folder")
-    folders.append(models_dir())
-    for folder in folders:
-        path = folder / f"{name}.json"
-        if path.is_file():
-            manifest = _read(path)
-            if not (folder / manifest.file).is_file():
-                raise StreamerError(f"model file {folder / manifest.file} is missing")
-            return manifest, folder / manifest.file
+    try:
+        if folders and not folders[0].is_dir():
+            raise StreamerError(f"models.dir = {config.dir}: no such folder")
+        for folder in (*folders, models_dir()):
+            path = folder / f"{name}.json"
+            if path.exists():
+                manifest = _read(path)
+                if not (folder / manifest.file).is_file():
+                    raise StreamerError(f"model file {folder / manifest.file} is missing")
+                return manifest, folder / manifest.file
+    except OSError as error:  # such as a folder that may not be searched, or too long a name
+        raise StreamerError(f"model {name}: {error.filename}: {error.strerror}") from None
     raise StreamerError(f"no model {name!r}; there are: {', '.join(sorted(known(config)))}")
 
 
 def _read(path: Path) -> Manifest:
     place = ""
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        with _opened(path) as file:
+            text = file.read(MOST_MANIFEST_BYTES + 1)
+        if len(text) > MOST_MANIFEST_BYTES:
+            raise StreamerError(f"model manifest {path}: larger than 1 MiB")
+        manifest = Manifest.model_validate_json(text)
         place = "preprocess."
         PREPROCESS[manifest.task].model_validate(manifest.preprocess)
     except OSError as error:
@@ -336,9 +361,16 @@ def _read(path: Path) -> Manifest:
     return manifest
 
 
+def _opened(path: Path) -> BufferedReader:
+    """A file to read. Raises OSError, also for a pipe or device: it may say nothing for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.open("rb")
+
+
 def _check(path: Path, told: Manifest | File) -> None:
     try:
-        with path.open("rb") as file:  # a size tells at once what takes long to hash
+        with _opened(path) as file:  # a size tells at once what takes long to hash
             same = os.fstat(file.fileno()).st_size == told.bytes
             found = hashlib.file_digest(file, "sha256").hexdigest() if same else ""
     except OSError as error:
@@ -346,39 +378,3 @@ def _check(path: Path, told: Manifest | File) -> None:
     if not same or found != told.sha256:
         what = "hash" if same else "size"
         raise StreamerError(f"model file {path} is altered: its {what} is not its manifest's")
-
-
-def check_runtime() -> None:
-    """Refuse two ONNX Runtimes side by side: they overwrite each other's files, silently."""
-    rivals = "onnxruntime", "onnxruntime-directml", "onnxruntime-gpu", "onnxruntime-openvino"
-    # By name: reading about everything that is installed takes seventy times as long.
-    found = [name for name in rivals if any(distributions(name=name))]
-    if len(found) > 1:
-        raise StreamerError(
-            f"{' and '.join(found)} are both installed and overwrite each other: "
-            f"pip uninstall {' '.join(found)}, then install one of them"
-        )
-
-
-def _providers(asked: str) -> list[str]:
-    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
-    if asked == "cpu" or (asked == "auto" and not _has_cuda_device()):
-        return [cpu]
-    if not _has_cuda_device():
-        raise StreamerError(
-            "models.provider is cuda, but this machine has no CUDA device: use auto"
-        )
-    if cuda not in ort.get_available_providers():
-        raise StreamerError("models.provider is cuda, but this ONNX Runtime was built without it")
-    return [cuda, cpu]
-
-
-def _has_cuda_device() -> bool:
-    """Ask the driver: the GPU build of ONNX Runtime calls CUDA available where there is none."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-    except (OSError, AttributeError):
-        return False
-    return ready and count.value > 0

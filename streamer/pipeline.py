@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from streamer import models
+from streamer import inference, models
 from streamer.analysis import Analysis
 from streamer.baseline import Baseline
 from streamer.changepoint import ChangePointSegmenter
@@ -40,6 +40,8 @@ from streamer.workers import FaceWorker, SpeechWorker
 
 TICK_S = 0.125
 FOREVER = 1 << 62
+GRACE_S = 30.0
+"""How long a run that is told to stop may say nothing before its models are stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Models:
     @classmethod
     def load(cls, config: Config) -> "Models":
         """Load and check all of them. Raises StreamerError."""
-        models.check_runtime()
+        inference.check_runtime()
         loaded = cls(
             models.load(config.face.detector, "face-detection", config.models),
             models.load(config.face.emotion, "face-emotion", config.models),
@@ -71,6 +73,11 @@ class Models:
         SpeechEmotion(loaded.voice, config.speech, loaded.dimensions)
         FaceReader(loaded.detector, loaded.face, config.face)
         return loaded
+
+    def own(self) -> "Models":
+        """The same models, to be stopped by themselves."""
+        fifth = self.dimensions and self.dimensions.own()
+        return Models(self.detector.own(), self.face.own(), self.vad.own(), self.voice.own(), fifth)
 
     def all(self) -> list[Model]:
         """All of them."""
@@ -121,6 +128,7 @@ class Pipeline:
         start = round(source.info.start * SAMPLE_RATE)
         self.frames = FrameRing(rate, slots, clock.lossless)
         self.audio = AudioRing(rings.audio_s, clock.lossless, start)
+        self._models = loaded = loaded.own()
         reader = FaceReader(loaded.detector, loaded.face, config.face)
         send = self._inbox.put
         self.face = FaceWorker(reader, self.frames, clock, config.face, send)
@@ -188,7 +196,7 @@ class Pipeline:
 
     def _own(self, tick: Callable[[], None], closing: Callable[[], None], began: float) -> None:
         """Take messages until every row is written."""
-        last = began
+        last = heard = began
         while not self.analysis.done:
             try:
                 message = self._inbox.get(timeout=TICK_S)
@@ -201,7 +209,12 @@ class Pipeline:
                 raise message.error
             if message is not None:
                 self.analysis.take(message)
-            if (now := monotonic()) - last >= TICK_S:
+            now = monotonic()
+            if message is not None or not self._stop.is_set():
+                heard = now
+            elif now - heard > GRACE_S:
+                self._stop_models()
+            if now - last >= TICK_S:
                 self.tables.sync()  # before anyone is shown the rows
                 self.wall_s, last = now - began, now
                 tick()
@@ -215,9 +228,14 @@ class Pipeline:
         except BaseException as error:
             self._inbox.put(Failure(name, error))
 
+    def _stop_models(self) -> None:
+        for model in self._models.all():
+            model.stop()
+
     def _abort(self, threads: list[threading.Thread], closing: Callable[[], None]) -> None:
         """Stop every thread, then save what is there; the error itself matters more."""
         self._stop.set()
+        self._stop_models()
         self.frames.abort()
         self.audio.close()
         self.speech.dismiss()

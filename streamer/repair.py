@@ -8,16 +8,25 @@ that loses one is kept as NAME.csv.old. Done twice it changes nothing.
 import csv
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from streamer.agreement_file import pretty
 from streamer.figures import document
-from streamer.journal import Journal, Record, sync_folder
-from streamer.tables import HEADERS, MODALITIES, line_of, replace_file, seconds, write_summary
+from streamer.journal import JOURNAL, Journal, Record, sync_folder
+from streamer.tables import (
+    HEADERS,
+    MODALITIES,
+    TABLES,
+    line_of,
+    replace_file,
+    seconds,
+    write_summary,
+)
 from streamer.timeline import Timeline
 from streamer.types import EMOTIONS, Interval, Modality, StreamerError
 
@@ -42,9 +51,10 @@ def repaired(folder: Path) -> Iterator[tuple[Journal, list[str]]]:
     if not (folder / "session.json").is_file() and not (folder / "video_intervals.csv").is_file():
         raise StreamerError(f"{folder} is no session: name a folder with session.json in it")
     try:
+        _refuse_links(folder)
         journal = Journal(folder)
         try:
-            record = journal.read()
+            record = journal.read(TABLES)
             done = _from_journal(folder, record) if record else _from_tables(folder)
             done += _conclude(folder)
             sync_folder(folder)
@@ -55,6 +65,17 @@ def repaired(folder: Path) -> Iterator[tuple[Journal, list[str]]]:
             journal.close() if journal.length else journal.remove()
     except OSError as error:
         raise StreamerError(f"can't repair {folder}: {error.strerror or error}", status=1) from None
+
+
+def _refuse_links(folder: Path) -> None:
+    """A session from a stranger may not have files elsewhere read or written; nor a pipe, which
+    would be waited for. Raises StreamerError.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            ours = entry.name == JOURNAL or entry.name.endswith((".csv", ".json", ".part"))
+            if ours and not entry.is_file(follow_symlinks=False):
+                raise StreamerError(f"{folder / entry.name} is no plain file, as a session's are")
 
 
 def _from_journal(folder: Path, record: Record) -> list[str]:
@@ -70,7 +91,7 @@ def _from_journal(folder: Path, record: Record) -> list[str]:
             kept = _common(data, wanted)
             back = wanted[kept:].count(b"\n")
             done.append(f"{path.name}: {_count(back)} put back{_cut(folder, path, data[kept:])}")
-            replace_file(folder, path.name, wanted.decode())
+            replace_file(folder, path.name, wanted)
     return done
 
 
@@ -89,10 +110,13 @@ def _cut(folder: Path, path: Path, rest: bytes) -> str:
 
 
 def _keep(folder: Path, path: Path) -> str:
-    names = (f"{path.name}.old{n or ''}" for n in range(1000))
-    name = next(name for name in names if not (folder / name).exists())
-    (folder / name).write_bytes(path.read_bytes())
-    return name
+    number = 0
+    while True:
+        beside = folder / f"{path.name}.old{number or ''}"
+        with suppress(FileExistsError), beside.open("xb") as file:
+            file.write(path.read_bytes())
+            return beside.name
+        number += 1
 
 
 def _count(rows: int) -> str:
@@ -195,7 +219,7 @@ def _set(
 
 def _values(folder: Path, name: str, table: tuple[list[str], list[str]]) -> list[Values]:
     rows = list(csv.DictReader(table[1], table[0]))
-    with _as_written(folder / f"{name}.csv"):
+    with as_written(folder / f"{name}.csv"):
         for row in rows:
             _span(row)
             row["emotion"], row["probability"]
@@ -203,7 +227,7 @@ def _values(folder: Path, name: str, table: tuple[list[str], list[str]]) -> list
 
 
 @contextmanager
-def _as_written(path: Path) -> Iterator[None]:
+def as_written(path: Path) -> Iterator[None]:
     """Tell in a line that somebody else wrote into a file, whatever came of it."""
     try:
         yield
@@ -260,7 +284,7 @@ def _conclude(folder: Path) -> list[str]:
     done = ["session.json: it says now that the session was interrupted"]
     source = _source(about)
     if "has_video" in source:
-        with _as_written(folder / "session.json"):
+        with as_written(folder / "session.json"):
             there = {"face": source["has_video"], "voice": source["has_audio"]}
             tolerance = about["config"]["agreement"]["tolerance_s"]
             timeline = Timeline([m for m in MODALITIES if there[m]], source["start_s"], tolerance)
@@ -276,7 +300,7 @@ def _conclude(folder: Path) -> list[str]:
 def _play(folder: Path, modality: Modality, timeline: Timeline) -> None:
     name, last = INTERVALS[modality], 0.0
     path = folder / f"{name}.csv"
-    with _as_written(path), path.open(encoding="utf-8", newline="") as file:
+    with as_written(path), path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             interval = _interval(modality, row)
             last = interval.end

@@ -16,7 +16,7 @@ from rich.console import Console
 from streamer import __version__
 from streamer.agreement import Transitions
 from streamer.clock import today
-from streamer.config import Config
+from streamer.config import Config, SegmenterConfig
 from streamer.pipeline import segmenter
 from streamer.predictions import AFFECT, FACE_ID, PROBS, vocabulary_of
 from streamer.tables import HEADERS, Table, face_row, interval_row, new_folder, write_summary
@@ -178,6 +178,19 @@ class PredictionTable:
 
     def _wrong(self, what: str) -> StreamerError:
         return StreamerError(f"{self.name}: line {self._line}: {what}")
+
+
+def refuse_idle(settings: list[str]) -> None:
+    """Raise StreamerError for a setting (``section.key=value``) that changes nothing here."""
+    # What was saved is judged by the baseline already.
+    keys = [key for key in SegmenterConfig.model_fields if key != "baseline_s"]
+    for setting in settings:
+        section, _, key = setting.partition("=")[0].strip().partition(".")
+        if section != "segmenter" or key not in keys:
+            raise StreamerError(
+                f"--set {setting}: changes nothing in saved predictions; what can be set is "
+                f"segmenter.KEY, with KEY one of {', '.join(keys)}"
+            )
 
 
 def segment_file(

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from streamer.config import Config
 from streamer.journal import Journal
 from streamer.pipeline import Models
 from streamer.repair import repaired, session_of
-from streamer.run import Cut, Options, Outcome, replay_file
+from streamer.run import Cut, Options, Outcome, asked_part, replay_file
 from streamer.summary import fingerprint
 from streamer.tables import SessionTables
+from streamer.text import printable
 from streamer.types import StreamerError
 
 
@@ -32,10 +32,11 @@ def resume(
     """
     with repaired(folder) as (journal, done):
         for line in done:
-            console.print(line, markup=False)
+            console.print(printable(line), markup=False)
         cut = Interrupted(folder, file)
         if cut.complete:
-            console.print(f"{folder} is complete: nothing is left to do", markup=False)
+            complete = f"{folder} is complete: nothing is left to do"
+            console.print(printable(complete), markup=False)
             return Outcome(0, cut.about)
         options = Options(
             *(cut.file, None, folder.parent, folder.name, None, [], dashboard),
@@ -62,14 +63,16 @@ class Interrupted:
         try:
             # Older versions say only what was typed.
             self.file = file or Path(replay.get("file", about["source"]["name"]))
-            self.start, self.duration = float(replay["start_s"]), replay["duration_s"]
+            length = replay["duration_s"]
+            length = None if length is None else float(length)
+            self.start, self.duration = asked_part(float(replay["start_s"]), length)
             self.predictions = bool(replay["predictions"])
             self.config = Config.model_validate(about["config"])
             self._models = [model["sha256"] for model in about["models"]]
             rows: Any = replay.get("rows")
             self._keep = None if rows is None else {n: max(int(k), 0) for n, k in rows.items()}
             wanted = replay["fingerprint"]
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, ValidationError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, StreamerError):
             raise StreamerError(f"{folder / 'session.json'} is damaged: replay the file") from None
         if rows is None and about.get("ended_by") not in ("interrupted", "end", None):
             raise StreamerError(

@@ -1,5 +1,6 @@
 """One session from options to exit status: everything around the pipeline that a user meets."""
 
+import math
 import shutil
 import signal
 import threading
@@ -29,6 +30,9 @@ from streamer.tables import SessionTables, new_session, write_summary
 from streamer.text import printable
 from streamer.types import Source, StreamerError
 
+LONGEST_S = 1_000_000
+"""What may be asked of a recording, s: times of eleven days have all their milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -45,6 +49,21 @@ class Options:
     duration: float | None
     quiet: bool
     predictions: bool = False
+
+
+def asked_part(start: float, duration: float | None) -> tuple[float, float | None]:
+    """The part of a recording that was asked for, s: None is up to its end, as infinite is. Raises
+    StreamerError.
+    """
+    if not 0 <= start <= LONGEST_S:
+        raise StreamerError(f"--start {start:g}: use 0 or more seconds, at most {LONGEST_S}")
+    if duration is None or duration == math.inf:
+        return start, None
+    if not 0.1 <= duration <= LONGEST_S:
+        raise StreamerError(
+            f"--duration {duration:g}: use 0.1 or more seconds, at most {LONGEST_S}"
+        )
+    return start, duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,8 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         )
 
     why = trouble(pipeline)
-    unsaved = pipeline.tables.unsaved
+    rows = "modality_duration" if info.has_video else "voice_intervals"
+    unsaved = pipeline.tables.unsaved_of(rows)
     face = analysis.tracks.get("face") or analysis.tracks["voice"]
     return View(
         title=printable(title),
@@ -88,7 +89,7 @@ def view(pipeline: Pipeline, title: str, speed: str, provider: str, figures: Now
         face=modality("face", "no face, or more than one"),
         voice=modality("voice", "nobody speaks"),
         agreement=analysis.agreement,
-        closed=analysis.agreement.rows - unsaved,
+        closed=analysis.closed - unsaved,
         rows=list(analysis.recent)[: max(len(analysis.recent) - unsaved, 0)],
         fused=modality("fused", "no face, nobody speaks"),
         figures=figures,

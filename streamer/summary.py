@@ -15,6 +15,7 @@ from streamer.config import Config
 from streamer.dashboard import milliseconds
 from streamer.figures import now
 from streamer.pipeline import Models, Pipeline
+from streamer.text import counted
 from streamer.types import EMOTIONS, UNKNOWN, StreamerError
 
 SAMPLE = 1 << 20
@@ -157,18 +158,18 @@ def report(pipeline: Pipeline) -> RenderableType:
         lines.add_row(f"[bold]{modality}[/]", _times(analysis.agreement.seconds[modality]))
         lines.add_row(
             "",
-            f"[dim]{changes} changes, {dropped[modality]} dropped; p95 latency: "
+            f"[dim]{counted(changes, 'transition')}, {dropped[modality]} dropped; p95 latency: "
             f"prediction {milliseconds(track.prediction_latency.percentile(95))}, "
             f"row {milliseconds(track.row_latency.percentile(95))}[/]",
         )
     if analysis.fused:
         changes = analysis.fused_changes.counts.get("fused", 0)
         lines.add_row("[bold]both[/]", _times(analysis.agreement.seconds.get("fused", {})))
-        lines.add_row("", f"[dim]{changes} changes[/]")
+        lines.add_row("", f"[dim]{counted(changes, 'transition')}[/]")
     both = now(analysis.timeline)
     if both.share is not None:
         kappa = "not defined" if both.kappa is None else f"{both.kappa:.2f}"
-        lines.add_row("", f"agree {both.share:.0%} of the time, kappa {kappa}")
+        lines.add_row("", f"agree {both.share:.0%} of the time with both, kappa {kappa}")
     for note in pipeline.tables.writer.notes():
         lines.add_row("[bold yellow]disk[/]", Text(note))
     return lines

@@ -43,6 +43,8 @@ HEADERS = {
     "face_weight,voice_weight",
     "transitions": "time,modality,from,to,gap",
 }
+TABLES = (*HEADERS, *(f"{modality}_predictions" for modality in MODALITIES))
+"""All that a session's journal may have."""
 
 
 class Table:
@@ -116,8 +118,7 @@ class SessionTables:
             if self._known and not self._known.missing:
                 self._go_on(self._known)
             else:  # without any table while rows must come again
-                store = Store(folder, {} if journal else headers, journal)
-                self.writer = Writer(folder, store)
+                self.writer = Writer(folder, Store(folder, {} if journal else headers, journal))
         except OSError as error:
             raise _unwritable(folder, error) from None
 
@@ -202,7 +203,10 @@ class SessionTables:
     @property
     def unsaved(self) -> int:
         """How many of the last pairs are not on the disk yet, or never will be."""
-        table = "modality_duration"
+        return self.unsaved_of("modality_duration")
+
+    def unsaved_of(self, table: str) -> int:
+        """How many of the last rows of a table are not on the disk yet, or never will be."""
         held = sum(name == table for name, _ in self._known.held) if self._known else 0
         return held + self.writer.waiting(table) + self.writer.lost[table]
 
@@ -210,20 +214,18 @@ class SessionTables:
         line = line_of(row)
         if self._known is None:
             self.writer.add(table, line)
-        else:
-            self._known.take(table, line)
-            if not self._known.missing:
-                try:
-                    self._go_on(self._known)
-                except OSError as error:
-                    raise _unwritable(self.folder, error) from None
+        elif self._known.take(table, line):
+            self._go_on(self._known)
         self.rows[table] += 1
 
     def _go_on(self, known: Known) -> None:
-        """All rows came again: write what comes from here on. Raises OSError, StreamerError."""
+        """All rows came again: write what comes from here on. Raises StreamerError."""
         assert self._journal is not None
-        known.cut(self._journal)
-        self.writer = Writer(self.folder, Store(self.folder, self._headers, self._journal))
+        try:
+            known.cut(self._journal)
+            self.writer = Writer(self.folder, Store(self.folder, self._headers, self._journal))
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
         self._known = None
         for name, line in known.held:
             # Before a prediction: what belongs together is not parted.
@@ -338,12 +340,14 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
     replace_file(folder, "session.json", to_json(summary) + "\n")
 
 
-def replace_file(folder: Path, name: str, text: str) -> None:
+def replace_file(folder: Path, name: str, content: str | bytes) -> None:
     """Replace a file in one step: a reader sees the old or the new one. Raises StreamerError."""
     path, beside = folder / name, folder / f".{name}.part"
+    data = content.encode() if isinstance(content, str) else content
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        beside.unlink(missing_ok=True)  # of a run that died; or a link to somebody else's file
+        with beside.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -220,7 +220,7 @@ def shown(label: int) -> Image:
 
 def hear_speech(input: Floats, h: Floats, c: Floats) -> list[NDArray[Any]]:  # noqa: A002
     """Speech is what is louder than the ringing of a resampler."""
-    return [(input[:, 320:321] > 0.05).astype(np.float32), h, c]
+    return [(input[:, 320] > 0.05).astype(np.float32), h, c]
 
 
 def hear_emotion(input_values: Floats) -> list[NDArray[Any]]:

@@ -136,13 +136,15 @@ class ScriptedSession:
     def __init__(self, answer: Callable[..., list[NDArray[Any]]]) -> None:
         self._answer = answer
 
-    def run(self, _outputs: None, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(
+        self, _outputs: None, inputs: dict[str, NDArray[Any]], _options: Any
+    ) -> list[NDArray[Any]]:
         return self._answer(**inputs)
 
 
 def hear_speech(input: Floats, h: Floats, c: Floats) -> list[NDArray[Any]]:  # noqa: A002
     """Stands for silero-vad: a chunk is speech if its middle is not silent."""
-    return [(input[:, 320:321] != 0).astype(np.float32), h, c]
+    return [(input[:, 320] != 0).astype(np.float32), h, c]
 
 
 def hear_emotion(input_values: Floats) -> list[NDArray[Any]]:

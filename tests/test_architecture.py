@@ -16,7 +16,14 @@ MODULES = {
 # A module may import what stands on a line above its own, and nothing else of ours.
 LAYERS = [
     ["streamer", "streamer.types", "streamer.resources", "streamer.clock", "streamer.latency"],
-    ["streamer.text", "streamer.processor", "streamer.weights", "streamer.memory"],
+    [
+        "streamer.text",
+        "streamer.plain_yaml",
+        "streamer.processor",
+        "streamer.weights",
+        "streamer.memory",
+    ],
+    ["streamer.inference"],
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
     ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.journal"],
@@ -38,6 +45,7 @@ LAYERS = [
     ],
     ["streamer.sparse"],
     ["streamer.face", "streamer.fusion", "streamer.liveview", "streamer.resampling"],
+    ["streamer.rowview"],
     ["streamer.figures"],
     [
         "streamer.tables",

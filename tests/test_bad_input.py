@@ -1,6 +1,7 @@
 """Whatever is wrong with what the program is given: one clear line, an exit status, no loss."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ import numpy as np
 import pytest
 from media import Audio, Video, at_rate, make_clip, speaker_clip
 
-from streamer import cli, models
+from streamer import cli, inference
+from streamer import config as configuration
 from streamer.resources import demo_clip, models_dir
 from streamer.tables import HEADERS
 
@@ -53,11 +55,13 @@ def told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`streamer replay … --speed max` in this process, with sessions in out/ of the test."""
+    """`streamer replay … --speed max` in this process, with sessions in out/ of the test; or
+    another command.
+    """
 
-    def replay(*arguments: str | Path) -> Ended:
-        command = ["replay", "--speed", "max", "--out", tmp_path / "out", *arguments]
-        monkeypatch.setattr(sys, "argv", ["streamer", *map(str, command)])
+    def replay(*arguments: str | Path, command: str = "replay") -> Ended:
+        options = ["--speed", "max", "--out", tmp_path / "out"] if command == "replay" else []
+        monkeypatch.setattr(sys, "argv", ["streamer", command, *map(str, [*options, *arguments])])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         stderr = capsys.readouterr().err
@@ -120,6 +124,30 @@ def test_no_such_file(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["replay", "evaluate", "repair", "resume"])
+def test_a_name_that_can_not_be_is_told(run: Run, command: str) -> None:
+    name = "x" * 300
+    assert_refused(run(name, command=command), name, "File name too long")
+
+
+@pytest.mark.parametrize("command", ["replay", "evaluate", "repair", "resume", "own config"])
+def test_a_folder_that_may_not_be_searched_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    stat = Path.stat
+
+    def locked(path: Path, **how: bool) -> os.stat_result:  # for root no folder is
+        if "locked" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", locked)
+    if command == "own config":
+        monkeypatch.setattr(configuration, "user_config", lambda: Path("locked/x"))
+        command = "replay"
+    assert_refused(run("locked/x", command=command), "locked/x", ": Permission denied")
+
+
 def test_directory(run: Run, tmp_path: Path) -> None:
     assert_refused(run(tmp_path), str(tmp_path), "is a folder")
 
@@ -167,6 +195,26 @@ def test_odd_name_is_analysed_and_shown_harmlessly(run: Run, tmp_path: Path) -> 
     assert "?[31m[bold]x[1] \\[:smile:].wav" in ended.stderr
     assert f"Tables: {out}" in ended.stderr
     assert session(out).name.endswith("_31m_bold_x_1_smile")
+
+
+def test_name_that_is_too_long(run: Run, tmp_path: Path) -> None:
+    assert_refused(run(tmp_path / ("x" * 300)), "can't be opened", "too long")
+
+
+@pytest.mark.parametrize("url", ["rtsp://user:secret@host/x", "http://host/x?password=secret"])
+def test_password_of_an_address_is_not_shown(run: Run, url: str) -> None:
+    ended = run(url)
+    assert ended.status == 2
+    assert "secret" not in ended.stderr
+
+
+def test_encrypted_recording(run: Run, tmp_path: Path) -> None:
+    cipher = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "7" * 32}
+    key = {"encryption_kid": "a" * 32}
+    video, audio = Video(at_rate(25, 0, 1)), Audio([(0, 1)])
+    path = make_clip(tmp_path / "film.mp4", video, audio, container=cipher | key)
+    assert_refused(run(path), "film.mp4: it is encrypted (DRM)")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv"])
@@ -444,6 +492,9 @@ OPTIONS = {
     "start is no number": (["--start", "nan"], "--start nan"),
     "start is a word": (["--start", "soon"], "'--start'"),
     "start is behind the end": (["--start", "21"], "--start 21 lies behind the file's end"),
+    "start is beyond any file": (["--start", "5e14"], "--start 5e+14: use 0 or more"),
+    "start is infinite": (["--start", "inf"], "--start inf: use 0 or more"),
+    "duration is beyond any file": (["--duration", "1e308"], "--duration 1e+308: use 0.1 or more"),
     "duration is zero": (["--duration", "0"], "--duration 0: use 0.1 or more"),
     "duration is no number": (["--duration", "nan"], "--duration nan"),
     "option is unknown": (["--sped", "2"], "--sped"),
@@ -454,6 +505,12 @@ OPTIONS = {
 def test_option_is_refused(run: Run, tmp_path: Path, options: list[str], words: str) -> None:
     assert_refused(run(demo_clip(), *options), words)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_infinite_duration_is_up_to_the_end(run: Run, tmp_path: Path) -> None:
+    assert run(demo_clip(), "--start", "20", "--duration", "inf").status == 0
+    text = (session(tmp_path / "out") / "session.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)["replay"]["duration_s"] is None
 
 
 # --- the models
@@ -538,7 +595,7 @@ def test_cuda_without_a_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def no_driver(_: str) -> None:
         raise OSError
 
-    monkeypatch.setattr(models, "ctypes", SimpleNamespace(CDLL=no_driver))
+    monkeypatch.setattr(inference, "ctypes", SimpleNamespace(CDLL=no_driver))
     ended = run(demo_clip(), "--set", "models.provider=cuda")
     assert_refused(ended, "models.provider is cuda", "no CUDA device", "use auto")
 
@@ -547,6 +604,6 @@ def test_two_runtimes_side_by_side(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     def installed(name: str) -> list[str]:
         return [name] if name in ("onnxruntime-gpu", "onnxruntime") else []
 
-    monkeypatch.setattr(models, "distributions", installed)
+    monkeypatch.setattr(inference, "distributions", installed)
     ended = run(demo_clip())
     assert_refused(ended, "onnxruntime and onnxruntime-gpu are both installed", "pip uninstall")

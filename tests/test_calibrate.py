@@ -3,15 +3,20 @@
 import threading
 from functools import partial
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rich.console import Console
+from typer.testing import CliRunner
 
-from streamer import calibrate
+from streamer import calibrate, live
+from streamer import config as configuration
 from streamer.calibrate import offset
+from streamer.cli import app
+from streamer.resources import demo_clip
 from streamer.types import (
     SAMPLE_RATE,
     AudioChunk,
@@ -179,6 +184,99 @@ def test_one_event_is_refused() -> None:
     brightness = lit(times, [3.0])
     text = refusal(brightness, stepped(brightness), beeps([3.1]))
     assert "1 sounds and 1 flashes, but only 1 agree; 3 or more are needed" in text
+
+
+def bursts(seed: int, attack_s: float, length_s: tuple[float, float]) -> Floats:
+    """Noise in pieces at random times, each of which takes ``attack_s`` to get loud."""
+    rng = np.random.default_rng(seed)
+    pcm = rng.normal(0, 0.002, round(LENGTH * SAMPLE_RATE))
+    t = rng.uniform(0.2, 0.6)
+    while t < LENGTH - 1:
+        size = round(rng.uniform(*length_s) * SAMPLE_RATE)
+        at = np.arange(size) / SAMPLE_RATE
+        shape = np.clip(np.minimum(at / attack_s, (size / SAMPLE_RATE - at) / 0.05), 0, 1)
+        start = round(t * SAMPLE_RATE)
+        pcm[start : start + size] += rng.uniform(0.1, 0.3) * shape * rng.normal(0, 1, size)
+        t += size / SAMPLE_RATE + rng.uniform(0.15, 0.9)
+    return pcm.astype(np.float32)
+
+
+def restless(times: NDArray[np.float64], seed: int) -> Floats:
+    """The motion of someone who moves quickly at random times."""
+    rng = np.random.default_rng(seed + 1000)
+    moved = still(times).astype(np.float64)
+    for t in rng.uniform(0, LENGTH, rng.integers(6, 14)):
+        moved += rng.uniform(1, 3) * np.exp(-(((times - t) / 0.06) ** 2))
+    return moved.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_speech_and_a_moving_speaker_give_no_offset(seed: int) -> None:
+    times = frame_times()
+    attack = 0.015 + 0.001 * seed
+    text = refusal(lit(times, []), restless(times, seed), bursts(seed, attack, (0.1, 0.5)))
+    assert "as sharp and short as a clap or a beep; most must be" in text
+
+
+def test_long_sounds_are_no_beeps() -> None:
+    times = frame_times()
+    pcm = np.random.default_rng(4).normal(0, 0.002, round(LENGTH * SAMPLE_RATE))
+    for t in EVENTS:
+        start = round(t * SAMPLE_RATE)
+        pcm[start : start + SAMPLE_RATE // 2] += 0.5
+    brightness = lit(times, EVENTS)
+    text = refusal(brightness, stepped(brightness), pcm.astype(np.float32))
+    assert text == "0 of 5 sounds are as sharp and short as a clap or a beep; most must be"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_claps_and_movements_that_have_nothing_to_do_with_each_other_are_refused(seed: int) -> None:
+    times = frame_times()
+    rng = np.random.default_rng(seed)
+    at = np.cumsum(rng.uniform(0.4, 1.6, 9))
+    pcm = claps([t for t in at.tolist() if t < LENGTH - 0.3])
+    text = refusal(lit(times, []), restless(times, seed), pcm)
+    assert "3 or more are needed, and most of both" in text
+
+
+def test_the_demo_clip_an_actor_speaking_gives_no_offset() -> None:
+    result = CliRunner().invoke(app, ["calibrate", str(demo_clip())])
+    assert isinstance(result.exception, StreamerError)
+    assert result.exception.status == 2
+    assert "of 12 sounds are as sharp and short" in str(result.exception)
+    assert result.output == ""
+
+
+def test_who_measures_a_file_is_not_told_to_clap(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = Clip(lambda t: hands(t, EVENTS), claps(EVENTS))
+    monkeypatch.setattr(live, "FileSource", lambda *_: clip)
+    text = StringIO()
+    console = Console(file=text, width=200)
+    live.measure(Path("clip"), None, None, LENGTH, configuration.load(), console)
+    assert text.getvalue().startswith("The sound comes")
+
+
+def test_who_measures_devices_is_told_what_to_do() -> None:
+    text = StringIO()
+    source = Clip(lambda t: hands(t, EVENTS), claps(EVENTS))
+    calibrate.run(source, LENGTH, Console(file=text, width=200))
+    assert text.getvalue().startswith("Clap with the hands in the picture")
+
+
+def test_a_refusal_names_what_was_measured() -> None:
+    source = Clip(lambda _: hands(-5, EVENTS), claps(EVENTS))
+    with pytest.raises(StreamerError, match=r"^clip: no flash or clap is seen$"):
+        calibrate.run(source, LENGTH, Console(file=StringIO()))
+
+
+def test_hands_that_part_quickly_too_are_one_movement() -> None:
+    times = frame_times()
+    motion = still(times)
+    for t in EVENTS:
+        for at, speed in ((t - 0.03, 3), (t + 0.4, 2)):
+            motion += speed * np.exp(-(((times - at) / 0.05) ** 2)).astype(np.float32)
+    found = offset(times, lit(times, []), motion, claps([t + 0.1 for t in EVENTS]))
+    assert (found.events, found.kind) == (5, "clap")
 
 
 def test_events_that_disagree_are_refused() -> None:

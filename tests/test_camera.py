@@ -16,6 +16,7 @@ import scripted
 from live import PATIENCE_S, Sinks, ended, free_port, mjpeg, report, running, settings
 from media import number_of, picture
 
+from streamer import cli_live, devices
 from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
 from streamer.sources import camera as module
@@ -431,11 +432,26 @@ def test_where_cameras_are_not_listed_a_few_are_tried(monkeypatch: pytest.Monkey
 def test_check_looks_through_a_camera() -> None:
     with mjpeg() as server:
         text = check(server.url, settings())
-        assert re.fullmatch(r"128×64 MJPG, [1-9]\d(\.\d)?/s, first picture after \d\.\d s", text)
+        assert re.fullmatch(r"128×64 mjpeg, [1-9]\d(\.\d)?/s, first picture after \d\.\d s", text)
         server.blank = True
         assert "black: is the lens covered?, first picture" in check(server.url, settings())
-    with pytest.raises(StreamerError, match="can't be opened"):
+    with pytest.raises(StreamerError, match="connection refused"):
         check(server.url, settings())
+
+
+def test_check_shows_no_password() -> None:
+    for spec in (f"rtsp://me:secret@127.0.0.1:{free_port(socket.SOCK_STREAM)}/x", "me:secret@x"):
+        with pytest.raises(StreamerError, match=r"refused|give its index") as caught:
+            check(spec, settings())
+        assert "secret" not in str(caught.value)
+
+
+def test_devices_check_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "check", lambda *_: "well")
+    cli_live.devices(check="rtsp://me:secret@host/x")
+    assert capsys.readouterr().out == "camera rtsp://***@host/x: well\n"
 
 
 def test_check_says_when_a_camera_stalls(device: Device) -> None:

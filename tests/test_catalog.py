@@ -1,5 +1,6 @@
 """`streamer models`: what is there, whether it is whole, which one is used."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from streamer.types import StreamerError
 NAMES = ["blazeface", "face_emotion_mini_big", "silero_vad", "speech_emotion_moonshine"]
 
 
-def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["models", *arguments], catch_exceptions=False)
+def run(*arguments: str, width: int = 80) -> str:
+    result = CliRunner(env={"COLUMNS": str(width)}).invoke(
+        app, ["models", *arguments], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -47,10 +50,86 @@ def test_list_shows_every_model_and_marks_those_in_use(folder: Path) -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_list_counts_all_files_of_a_model() -> None:
+    (line,) = (line for line in run("list").splitlines() if line.split()[0] == "mtcnn")
+    assert line.split()[1] == "2.0"  # as models/README.md says
+
+
+def test_list_cuts_nothing_at_eighty_columns() -> None:
+    shown = run("list")
+    assert "…" not in shown
+    assert "accuracy 0.696" in shown
+
+
+@pytest.mark.parametrize("width", [10, 20, 27, 33, 40, 52, 60, 70, 79, 80, 200])
+def test_list_fits_any_width_and_keeps_the_marks(width: int) -> None:
+    lines = run("list", width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line[0] for line in lines] == [" ", "●", "●", " ", "●", "●"]
+    names = [line[1:].split()[0] for line in lines]
+    if width >= 27:
+        assert names == ["model", *sorted([*NAMES, "mtcnn"])]
+    else:
+        assert names[3] == "mtcnn"
+
+
+def test_list_cuts_words_before_it_leaves_out_columns() -> None:
+    first = run("list", width=70).splitlines()
+    assert first[0].split() == ["model", "MB", "task", "licence", "measured"]
+    assert "recall 0.958" in first[1]
+    assert "face-det…" in first[1]
+    assert run("list", width=60).splitlines()[0].split() == ["model", "MB", "task", "licence"]
+    assert run("list", width=40).splitlines()[0].split() == ["model", "MB"]
+
+
 def test_info_shows_hash_licence_sources_and_accuracy() -> None:
     shown = run("info", "face_emotion_mini_big")
     for needed in ("sha256", "MIT", "fer 25.10.3", "0.6963", "FER2013 PrivateTest", "Surprise"):
         assert needed in shown
+
+
+@pytest.mark.parametrize("name", [*NAMES, "mtcnn"])
+def test_info_is_written_for_people(name: str) -> None:
+    shown = run("info", name, width=300)
+    for never in ("None", "True", "False", "{", "[", "'", "…"):
+        assert never not in shown.replace(str(models_dir()), "")
+    manifest = json.loads((models_dir() / f"{name}.json").read_text(encoding="utf-8"))
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    for part in manifest.get("parts", []):
+        assert f"part {part['name']}: {part['file']}, {part['bytes']} bytes" in "\n".join(rows)
+        assert part["sha256"] in shown
+    assert f"licence file {manifest['licence']['file']}" in rows
+    assert all(source["member"] in shown for source in manifest["sources"])
+    assert ("labels" in shown) == (manifest["labels"] is not None)
+
+
+def test_info_of_mtcnn_in_plain_words() -> None:
+    rows = [" ".join(line.split()) for line in run("info", "mtcnn", width=300).splitlines()]
+    for row in (
+        "input tensor x: float32, N × 3 × H × W",
+        "temperature 1",
+        "preprocess size: 12, 24, 48",
+        "preprocess crop: side 0.95, up 0",
+        "licence MIT",
+    ):
+        assert row in rows
+
+
+def test_info_cuts_nothing_in_a_narrow_terminal() -> None:
+    wide, narrow = (run("info", "blazeface", width=width) for width in (300, 40))
+    assert "…" not in narrow
+    # Words may go on in the next line, but no letter is lost.
+    assert sorted(narrow.replace("\n", "").replace(" ", "")) == sorted(
+        wide.replace("\n", "").replace(" ", "")
+    )
+
+
+def test_a_label_that_is_none_of_the_seven_says_so(folder: Path) -> None:
+    file = folder / "mine.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"fear": "Fear"', '"fear": null'), encoding="utf-8")
+    shown = run("info", "mine", "--dir", str(folder), width=300)
+    assert "fear → none of the seven" in shown
 
 
 def test_verify_passes_whole_models_and_names_each_altered_one(folder: Path) -> None:

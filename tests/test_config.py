@@ -124,6 +124,103 @@ def test_a_bad_file_is_told_by_its_name(tmp_path: Path, text: str, told: str) ->
     assert str(path) in str(caught.value)
 
 
+ALIASES = "face:\n  rate_hz: [&a [x, x], &b [*a, *a], &c [*b, *b]]\n"
+MERGED = "face:\n  a: &a {x: 1}\n  <<: [*a, *a]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (ALIASES, "aliases (*name) are not taken (line 2)"),
+        (MERGED, "aliases (*name) are not taken (line 3)"),
+        ("face: {rate_hz: 5}\nspeech: {}\nface: {min_score: 0.7}", "face is there twice (line 3)"),
+        ("face:\n  rate_hz: 5\n  'rate_hz': 6\n", "rate_hz is there twice (line 3)"),
+        ("# " + "x" * (1 << 16), "larger than 64 KiB"),
+    ],
+)
+def test_what_would_cost_or_lose_something_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(StreamerError) as caught:
+        load(write(tmp_path, text))
+    assert told in str(caught.value)
+    if text == ALIASES:
+        with pytest.raises(StreamerError, match=r"--set face\.rate_hz=.*: aliases"):
+            load(settings=["face.rate_hz=[&a 1, *a]"])
+
+
+def test_a_device_without_an_end_is_no_configuration() -> None:
+    with pytest.raises(StreamerError, match="/dev/zero: larger than 64 KiB"):
+        load(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "face.rate_hz=" + "x" * 100_000,
+        "face.rate_hz=" + "[" * 50 + "x" * 100_000 + "]" * 50,
+        f"face.rate_hz=[{'[x, x, x, x], ' * 10_000}]",
+        "face.rate_hz=!!binary " + "eHh4" * 30_000,
+        "face.rate_hz=[" + "x" * 100_000,
+        "face.rate_hz=&" + "x" * 100_000,
+        "face.rate_hz: {a: 1, " + "x" * 100_000,
+        "face." + "x" * 100_000 + "=1",
+        "x" * 100_000 + ".rate_hz=1",
+        "x" * 100_000,
+    ],
+)
+def test_what_is_quoted_is_short(setting: str) -> None:
+    with pytest.raises(StreamerError) as caught:
+        load(settings=[setting])
+    assert 20 < len(str(caught.value)) < 1000  # all known keys are 900
+
+
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LONG}: 1",
+        f"face: {{? {LONG} : 1}}",
+        f"face: {{? {LONG} : 1, ? {LONG} : 2}}",
+        f"? {LONG}\n: 1\n? {LONG}\n: 2",
+        f"face: {{rate_hz: '{LONG}'}}",
+    ],
+)
+def test_what_is_quoted_of_a_file_is_short(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(StreamerError) as caught:
+        load(path)
+    assert 20 < len(str(caught.value).removeprefix(str(path))) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e1", 10.0), ("1E+1", 10.0), ("25e-1", 2.5), ("010", 10.0), ("+.5", 0.5), ("5.", 5.0)],
+)
+def test_numbers_are_decimal(text: str, value: float) -> None:
+    assert load(settings=[f"face.rate_hz={text}"]).face.rate_hz == value
+
+
+def test_a_whole_number_may_begin_with_a_zero() -> None:
+    assert load(settings=["models.threads=010"]).models.threads == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["0x10", "0o10", "0b1", "1_0", "1:30", "1:30.5", "1:1.0" + "0" * 400, "e1", ".", "--1"]
+)
+def test_other_numbers_are_words(text: str) -> None:
+    with pytest.raises(StreamerError, match=r"face\.rate_hz = '.*should be a valid number"):
+        load(settings=[f"face.rate_hz={text}"])
+
+
+@pytest.mark.parametrize(
+    "text", ["!!float 1:1", "!!int 0x10", "!!float x", f"!!float {'1:' * 300}1"]
+)
+def test_what_is_called_a_number_must_be_one(text: str) -> None:
+    with pytest.raises(StreamerError, match="not valid YAML"):
+        load(settings=[f"face.rate_hz={text}"])
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(StreamerError, match="No such file"):
         load(tmp_path / "none.yaml")

@@ -79,5 +79,5 @@ def test_the_level_is_that_of_the_sound(monkeypatch: pytest.MonkeyPatch) -> None
     assert state.level == pytest.approx(-12, abs=2)
     assert "█" in out.getvalue()
     assert " dBFS" in out.getvalue()
-    with pytest.raises(StreamerError, match="no such microphone"):
+    with pytest.raises(StreamerError, match="none has this name"):
         show_level(console, "blue", live, Stop(), room.system)

@@ -252,7 +252,8 @@ def test_a_disk_that_hangs_holds_up_nothing(
             shown.append(len(seen.rows))
             console = Console(width=120, height=40, file=StringIO())
             console.print(render(seen, 120, 40))
-            dashboards.append(console.file.getvalue())  # type: ignore[attr-defined]
+            text = console.file.getvalue()  # type: ignore[attr-defined]
+            dashboards.append(" ".join(text.split()))  # its folder's length decides where it wraps
             gate.set()
 
     with tables:
@@ -549,6 +550,61 @@ def test_a_recording_that_was_moved_is_asked_for(died: Path) -> None:
     del about["replay"]["file"]
     change(died, replay=about["replay"], source={"name": "as_typed.mp4"})
     assert "as_typed.mp4: no such file" in resume(died)[1]
+
+
+@pytest.mark.parametrize("key", ["start_s", "duration_s"])
+@pytest.mark.parametrize(
+    "value",
+    ["abc", [1], {}, float("nan"), -5, 1e300, pytest.param(10**400, id="400 digits")],
+)
+def test_parts_that_no_replay_has_are_refused(died: Path, key: str, value: object) -> None:
+    about = json.loads((died / "session.json").read_text(encoding="utf-8"))
+    about |= {"state": "interrupted", "replay": about["replay"] | {key: value}}
+    (died / "session.json").write_text(json.dumps(about), encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in died.glob("*.json")}
+    status, message = resume(died)
+    assert (status, "session.json is damaged" in message) == (2, True), message
+    assert {path.name: path.read_bytes() for path in died.glob("*.json")} == before
+
+
+def test_an_agreement_that_is_no_text_is_made_again(whole: Path, died: Path) -> None:
+    repair(died)
+    (died / "agreement.json").write_bytes(b"\xff")
+    assert resume(died)[0] == 0
+    assert bytes_of(died) == bytes_of(whole)
+
+
+@pytest.mark.parametrize("row", [b"Happy,x,y,1,1,1,end,.5,.5\n", b"\xff\n"])
+def test_a_stopped_replay_that_others_wrote_into_stays_as_it_is(died: Path, row: bytes) -> None:
+    repair(died)
+    about = json.loads((died / "session.json").read_text(encoding="utf-8"))
+    noted = about["replay"] | {"rows": {"video_intervals": 5, "fused_intervals": 5}}
+    change(died, ended_by="SIGINT", replay=noted)
+    table = died / "fused_intervals.csv"
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\n" + row, 1))
+    journal = Journal(died)
+    journal.begin({})  # the tables are not looked through
+    journal.close()
+    before = bytes_of(died), (died / "session.json").read_bytes()
+    status, message = resume(died)
+    assert (status in (1, 2), "fused_intervals.csv" in message) == (True, True), message
+    assert (bytes_of(died), (died / "session.json").read_bytes()) == before
+
+
+def test_names_of_sessions_do_not_steer_the_terminal(whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / "\x1b[2J")
+    said = '"\x9b2J \u202e \\ud800", "fused": NaN'
+    text = (folder / "session.json").read_text(encoding="utf-8")
+    (folder / "session.json").write_text(
+        text.replace("{", f'{{"note": {said},', 1), encoding="utf-8"
+    )
+    for options in ([], ["--json"]):
+        status, output = resume(folder, *options)
+        assert (status, "?[2J is complete" in output) == (0, True), output
+        assert output.replace("\n", "").isprintable()
+    start = output.index("{")
+    about = json.loads(output[start:], parse_constant=pytest.fail)
+    assert (about["note"], about["fused"]) == ("\x9b2J \u202e \ud800", None)
 
 
 def test_another_recording_is_refused(died: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The figures of an evaluation: cases worked out by hand, and a plain oracle."""
 
+import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,14 @@ from streamer.evaluation.metrics import (
     mismatch,
     total,
 )
-from streamer.evaluation.report import listing
-from streamer.evaluation.sessions import find_truths, read_intervals, read_truth, recording_of
+from streamer.evaluation.report import listing, page
+from streamer.evaluation.sessions import (
+    find_truths,
+    read_intervals,
+    read_mismatches,
+    read_truth,
+    recording_of,
+)
 from streamer.types import EMOTIONS, StreamerError
 
 ANGRY, HAPPY, SAD = (EMOTIONS.index(e) for e in ("Angry", "Happy", "Sad"))
@@ -200,7 +209,43 @@ TRUTH_ERRORS = {
     "no emotions": (["start,end,emotion", "0,2,sad"], "neither column face_emotion nor voice_"),
     "empty": ([HEAD], "no known emotions"),
     "nothing": ([""], "column start is missing"),
+    "two of one name": (["start,end,face_emotion,Face_Emotion ", "0,2,sad,happy"], "two columns"),
 }
+
+
+def test_a_truth_may_have_empty_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "truth.csv", "start,end,face_emotion,,", "0,2,sad,,")
+    assert len(read_truth(path).spans["face_emotion"]) == 1
+
+
+@pytest.mark.parametrize("name", ["...csv", "..csv"])
+def test_a_truth_can_not_name_another_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "good.csv", HEAD, "0,2,happy,sad")
+    write(tmp_path / name, HEAD, "0,2,happy,sad")
+    with pytest.raises(StreamerError, match="can't be a session's name"):
+        find_truths(tmp_path)
+
+
+@pytest.mark.parametrize("read", [read_truth, read_intervals, read_mismatches])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "truth.csv")
+    with pytest.raises(StreamerError, match=r"truth\.csv: not a plain file"):
+        read(tmp_path / "truth.csv")
+
+
+@pytest.mark.parametrize("head", ["", f"{HEAD}\n", f'{HEAD}\n"'])
+def test_a_line_without_an_end_is_not_read_to_its_end(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text(head)
+    os.truncate(path, 1 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StreamerError) as caught:
+            read_truth(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < len(str(path)) + 80
 
 
 @pytest.mark.parametrize(("lines", "message"), TRUTH_ERRORS.values(), ids=TRUTH_ERRORS)
@@ -343,5 +388,15 @@ def test_where_both_are_alike_each_is_judged_by_itself(tmp_path: Path) -> None:
     }
     line = listing(evaluation)[-1]
     assert line == (
-        "right where face and voice are alike (8.0 s): face 0.500, voice 0.375, both 0.875"
+        "right where face and voice are alike (8.0 s): face 0.500, voice 0.375, fused 0.875"
     )
+    shown = page(evaluation, "title", {})
+    assert line in shown
+    assert "fused_intervals.csv" in shown
+
+
+def test_a_page_of_one_truth_alone_explains_no_fused_table(tmp_path: Path) -> None:
+    truth = write(tmp_path / "a.csv", "start,end,face_emotion", "0,4,happy")
+    write(tmp_path / "s" / "video_intervals.csv", "emotion,start,end", "Happy,0,4")
+    evaluation = Evaluation.of([judge(read_truth(truth), tmp_path / "s")])
+    assert "fused_intervals.csv" not in page(evaluation, "title", {})

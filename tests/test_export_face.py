@@ -339,9 +339,9 @@ def prepared(model: Model, image: Image) -> np.ndarray:
     seen = copy.copy(model.session)
 
     class Listening:
-        def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> Any:
+        def run(self, outputs: None, inputs: dict[str, np.ndarray], options: Any) -> Any:
             given.append(inputs)
-            return seen.run(outputs, inputs)
+            return seen.run(outputs, inputs, options)
 
     session: Any = Listening()
     listening = Model(model.manifest, session, model.provider)

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.packet import Packet
 from media import (
     HEIGHT,
     WIDTH,
@@ -30,6 +31,7 @@ from serving import serving
 
 from streamer.clock import Clock, FreeClock, PacedClock
 from streamer.ring import AudioRing, FrameRing
+from streamer.sources.decode import recordings
 from streamer.sources.file import FileSource
 from streamer.types import SAMPLE_RATE, AudioChunk, Floats, Frame, Image, StreamerError
 
@@ -404,6 +406,29 @@ def test_sound_goes_on_when_the_picture_stops(tmp_path: Path) -> None:
     assert_told_each_second(played, "nothing seen")
 
 
+@pytest.mark.parametrize("start", [0.0, 1.0, 14.0])
+def test_a_picture_that_comes_after_the_sound_is_no_missing_one(
+    tmp_path: Path, start: float
+) -> None:
+    video, audio = Video(at_rate(5, 0.9, 16), options=NO_REORDER), Audio([(0, 16)], **PCM)
+    path = make_clip(tmp_path / "a.mkv", video, audio)
+    with av.open(str(path)) as made:
+        assert next(made.demux()).stream.type == "audio"
+    played = play(path, start)
+    assert {event for event, _ in played.order} == {"frame", "sound"}
+    assert played.times[0] == pytest.approx(max(start, 0.9), abs=0.21)
+
+
+def test_a_picture_that_comes_much_later_is_told_of_once_time_has_passed(tmp_path: Path) -> None:
+    video, audio = Video(at_rate(5, 13, 16), options=NO_REORDER), Audio([(0, 16)], **PCM)
+    played = play(make_clip(tmp_path / "a.mkv", video, audio))
+    told = [t for event, t in played.order if event == "nothing seen"]
+    assert 0 < told[0] < 1.1
+    assert told == sorted(set(told))
+    assert played.numbers == list(range(15))
+    assert [t for _, t in played.order] == sorted(t for _, t in played.order)
+
+
 def test_pictures_that_the_decoder_held_back_over_a_long_hole_are_left_out(tmp_path: Path) -> None:
     times = at_rate(5, 0, 5) + at_rate(5, 20, 25)
     video, audio = Video(times), Audio([(0, 25)], **PCM)
@@ -615,3 +640,64 @@ def test_stream_in_an_unknown_format_is_left_out_and_told(tmp_path: Path) -> Non
     assert played.problems == [
         "its picture is in a format that can't be decoded here, or too large"
     ]
+
+
+def test_formats_that_open_other_files_or_devices_are_left_out() -> None:
+    openers = {"concat", "dash", "hls", "image2", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub"}
+    devices = {"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "video4linux2,v4l2", "x11grab"}
+    assert not recordings() & {*openers, *devices, "tty"}
+    usual = {"avi", "flv", "image2pipe", "matroska,webm", "mp3", "mpegts", "ogg", "png_pipe", "wav"}
+    assert recordings() >= {*usual, "mov,mp4,m4a,3gp,3g2,mj2"}
+
+
+def pieces(path: Path, times: list[float], samples: int = 100) -> Path:
+    """So many samples of noise at each of these times, at 1 kHz."""
+    noise = np.random.default_rng(3).integers(-9000, 9000, samples).astype("<i2").tobytes()
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=1000, layout="mono")
+        for t in times:
+            packet = Packet(noise)
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = round(t * 1000)
+            out.mux_one(packet)
+    return path
+
+
+def test_start_may_lie_hours_behind_the_beginning(tmp_path: Path) -> None:
+    path = pieces(tmp_path / "long.mkv", [9.0 * k for k in range(1200)])
+    played = play(path, start=9000.0, duration=54.5)
+    assert played.problems == []
+    assert len(played.chunks) == 7
+    assert played.chunks[0].start == 9000 * SAMPLE_RATE
+
+
+def test_holes_are_believed_for_an_hour_more_than_there_is(tmp_path: Path) -> None:
+    path = pieces(tmp_path / "holes.mkv", [1200.0 * k for k in range(3)])
+    assert play(path).problems == []
+    path = pieces(tmp_path / "jumps.mkv", [1200.0 * k for k in range(30)])
+    played = play(path)
+    assert "its time stamps jump: 26 packets far off were left out" in played.problems
+    assert played.sound_end == pytest.approx(3600.1, abs=0.01)
+
+
+def test_a_stop_is_seen_within_a_hole(tmp_path: Path) -> None:
+    path = pieces(tmp_path / "hole.mkv", [0.0, 3000.0])
+    played = Played()
+    source, sound = FileSource(path, FreeClock()), SoundLog(played)
+
+    def advance(sample: int) -> bool:
+        played.stop.set()
+        return played.advance_sound(sample)
+
+    sound.advance = advance  # type: ignore[method-assign]
+    source.run(FrameLog(played), sound, played.stop)
+    source.close()
+    assert played.sound_end < 1
+    assert max(t for _, t in played.order) < 30
+
+
+def test_a_long_packet_of_plain_sound_is_heard(tmp_path: Path) -> None:
+    path = pieces(tmp_path / "one.mkv", [0.0], samples=1_500_000)
+    played = play(path)
+    assert played.problems == []
+    assert played.sound_end == pytest.approx(1500, abs=0.1)

@@ -1,6 +1,7 @@
 """The tables and the picture of benchmarks/growth.md say what was measured."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import growth
@@ -49,15 +50,35 @@ def test_the_tables_hold_medians_losses_and_differing_bytes(page: Page) -> None:
     assert "| 47, 50 | 21, 34 | 220 |" in text
     assert "| 25 Hz | 0.120 | 0.100 to 0.300 | 200 |" in text
     assert text.count("DIFFERENT") == 1
+    assert "\n\n4 cameras at once lost data.\n\n" in text
     assert facts(page)[0].startswith("2 cameras at once lost nothing")
     for block in text.split("\n\n"):
         assert len({line.count("|") for line in block.splitlines() if line.startswith("|")}) <= 1
+
+
+def test_more_than_the_whole_machine_is_explained(page: Page) -> None:
+    over = replace(page, cameras=[cameras(1, 0.1), cameras(40, 1.2 * cores(), dropped=3)])
+    text = markdown(over)
+    assert "| 40 | 120% |" in text
+    assert "40 cameras at once lost data. CPU time is divided by the media's" in text
+    assert "lost data" not in markdown(replace(page, cameras=page.cameras[:2]))
 
 
 def test_the_picture_is_drawn(page: Page) -> None:
     file = io.BytesIO()
     draw(page).savefig(file, format="png", dpi=30)
     assert file.getvalue().startswith(b"\x89PNG")
+
+
+def test_cameras_that_lost_data_are_open_circles_within_every_panel(page: Page) -> None:
+    over = replace(page, cameras=[cameras(1, 0.1), cameras(40, 1.17 * cores(), dropped=3)])
+    panels = draw(over).axes[:3]
+    for panel, lines in zip(panels, (1, 4, 1), strict=True):
+        hollow = [n for n in panel.lines if n.get_markerfacecolor() == "white"]
+        points = [point for n in hollow for point in n.get_xydata().tolist()]
+        assert len(points) == lines
+        assert all(x == 40 and y < panel.get_ylim()[1] for x, y in points)
+    assert panels[0].get_ylim() == (0, 120)
 
 
 def test_only_what_stands_between_the_markers_is_written() -> None:

@@ -68,17 +68,28 @@ def test_spoiled_clips_with_the_real_models(number: int, clips: list[Path], tmp_
 # --- absurd media
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
 def png(side: int) -> bytes:
     """A black picture, two colours, ``side`` × ``side``: well compressed."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes(((side + 7) // 8 + 1) * side), 1)
     start = b"\x89PNG\r\n\x1a\n"
-    return start + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    parts = (b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")
+    return start + b"".join(png_chunk(kind, data) for kind, data in parts)
+
+
+def deep_png(side: int) -> bytes:
+    """The same with four times 16 bits a pixel."""
+    packer = zlib.compressobj(1)
+    row = bytes(1 + 8 * side)
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    plain = png(8)
+    header = struct.pack(">IIBBBBB", side, side, 16, 6, 0, 0, 0)
+    return plain[:8] + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + plain[-12:]
 
 
 def bomb(path: Path, codec: str, pictures: list[bytes]) -> Path:
@@ -172,6 +183,47 @@ def much_metadata(path: Path) -> Path:
     return path
 
 
+def silent_alac(samples: int) -> bytes:
+    """A packet of eight channels, each a count of zeros."""
+
+    def channel() -> Iterator[tuple[int, int]]:
+        """(value, bits)"""
+        yield from ((0, 3), (0, 4), (0, 12), (1, 1), (0, 2), (0, 1), (samples, 32))
+        yield from ((0, 8), (0, 8), (0, 4), (1, 4), (0, 3), (0, 5), (0, 1))
+        left = samples - 1
+        while left > 0:
+            run = min(65_535, left)
+            yield from ((0x1FF, 9), (run, 16))
+            left -= run
+            if left > 0:
+                yield 0, 1
+                left -= 1
+
+    bits = "".join(format(value, f"0{n}b") for _ in range(8) for value, n in channel()) + "111"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def alac(path: Path, samples: int) -> Path:
+    """A Matroska file of two packets with so many samples for each of eight channels."""
+    small = make_clip(path.with_name("a.m4a"), None, Audio([(0, 1)], "alac", format="s16p"))
+    with av.open(str(small)) as whole, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(whole.streams.audio[0])
+        header = stream.codec_context.extradata
+        assert header is not None
+        for k in range(2):
+            packet = Packet(silent_alac(samples))
+            packet.stream, packet.pts, packet.dts = stream, k * 1000, k * 1000
+            packet.time_base = Fraction(1, 1000)
+            out.mux_one(packet)
+    data = bytearray(path.read_bytes())
+    at = data.index(header[12:])  # the size of a packet; then come the bits and channels
+    data[at : at + 4], data[at + 5], data[at + 9] = samples.to_bytes(4, "big"), 32, 8
+    data[data.index(b"\x9f\x81\x01") + 2] = 8
+    path.write_bytes(data)
+    return path
+
+
 def sound(**changes: Any) -> Callable[[Path], Path]:
     return lambda p: make_clip(p, audio=Audio([(0, 2)], **PCM | changes))
 
@@ -179,6 +231,13 @@ def sound(**changes: Any) -> Callable[[Path], Path]:
 ABSURD: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "20000 × 20000, png.mp4": (lambda p: bomb(p, "png", [png(20_000)] * 3), "analysed", "damaged"),
     "16000 × 16000, png.mov": (lambda p: bomb(p, "png", [png(16_000)] * 3), "analysed", "damaged"),
+    "8192 × 8192 of 16 bits, png.mov": (
+        lambda p: bomb(p, "png", [deep_png(8192)] * 4),
+        "analysed",
+        "damaged: 4 packets",
+    ),
+    "8 × 16 million samples, alac.mkv": (lambda p: alac(p, 1 << 24), "analysed", "damaged"),
+    "8 × 4096 samples, alac.mkv": (lambda p: alac(p, 4096), "analysed", "silent"),
     "20000 × 20000.png": (alone, "analysed", "not one picture"),
     "16000 × 16000, mjpeg.mkv": (
         lambda p: bomb(p, "mjpeg", [claims(j, 16_000) for j in jpegs(p.with_name("small.avi"))]),

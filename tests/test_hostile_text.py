@@ -229,6 +229,12 @@ def test_json_is_harmless_and_whole(value: Any) -> None:
     assert json.loads(written.encode()) == value
 
 
+def test_json_has_no_numbers_that_are_none() -> None:
+    written = to_json({"a": [float("nan"), (float("-inf"), 1.5)], "b": {"c": float("inf")}})
+    wanted = {"a": [None, [None, 1.5]], "b": {"c": None}}
+    assert json.loads(written, parse_constant=pytest.fail) == wanted
+
+
 @pytest.mark.parametrize(
     "label", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "=\n"]
 )

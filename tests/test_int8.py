@@ -12,7 +12,7 @@ from export_onnx.graph import Graph
 from export_onnx.int8 import to_int8
 from export_onnx.onnxfile import convert
 from export_onnx.verify import EXACT_INT8
-from streamer import models
+from streamer import inference
 from streamer.processor import has_vnni
 
 RANDOM = np.random.default_rng(2)
@@ -64,7 +64,7 @@ def test_dense_layers_are_signed_in_dynamic_int8(network: Path, tmp_path: Path) 
 def test_sums_do_not_overflow_here(network: Path, tmp_path: Path) -> None:
     white = np.ones((3, 16, 16), np.float32)
     to_int8(network, tmp_path / "small.onnx", "face", np.stack([white, white * 0]))
-    session = models._session(tmp_path / "small.onnx", ["CPUExecutionProvider"], 1, varies=False)
+    session = inference.session(tmp_path / "small.onnx", ["CPUExecutionProvider"], 1, varies=False)
     found = session.run(None, {"face": white[None]})[0]
     np.testing.assert_array_equal(found, answer(tmp_path / "small.onnx", white, "1"))
 

@@ -16,8 +16,8 @@ from scripted import ScriptedReader, config, hear_emotion, models, picture, pipe
 from test_dashboard import drawn, view
 from typer.testing import CliRunner
 
+from streamer import devices, workers
 from streamer import live as module
-from streamer import workers
 from streamer.cli import app
 from streamer.clock import LiveClock, monotonic
 from streamer.dashboard import plain
@@ -283,6 +283,30 @@ def test_without_any_device_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_live_can_do_without_a_microphone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    in_room(monkeypatch, Room(until=1))
+    monkeypatch.setattr(devices, "Microphone", lambda *args: module.Microphone(*args[:3]))
+    live = ["live", "--yes", "--out", str(tmp_path / "out")]
+    missing = "no microphone is here: plug one in"
+    assert refused(*live) == (2, f"{missing}, or use --mic none")
+    assert refused(*live, "--camera", "none") == (2, missing)
+    assert refused("calibrate") == (2, missing)
+    assert refused("devices", "--meter", "default") == (2, missing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibrate_offers_no_way_without_a_device() -> None:
+    shown = {}
+    for command in ("live", "calibrate"):
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"])
+        shown[command] = " ".join(result.output.split())
+    assert "UDP…), or none." in shown["live"]
+    assert "a part of its name, or none." in shown["live"]
+    assert "none" not in shown["calibrate"]
+
+
 def test_without_consent_no_device_is_opened(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -351,15 +375,15 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_keys_pause_mark_and_quit(session: Session) -> None:
     session.press(" ")
     assert session.source.paused.is_set()
-    assert "PAUSED" in session.desk.view(session.made).bottom.plain
+    assert "PAUSED" in session.desk.view(session.made).bottom(80).plain
     session.press("p")
     assert not session.source.paused.is_set()
     assert not (session.folder / "markers.csv").exists()
     session.press("mlaughs")
-    assert session.desk.view(session.made).bottom.plain.startswith("Note: laughs")
+    assert session.desk.view(session.made).bottom(80).plain.startswith("Note: laughs")
     session.press(", =1\r")
     session.press("m\x1b")
-    assert "1 marker " in session.desk.view(session.made).bottom.plain
+    assert "1 marker " in session.desk.view(session.made).bottom(80).plain
     header, row = (session.folder / "markers.csv").read_text().splitlines()
     assert header == "time,note"
     assert row.endswith(',"laughs, =1"')
@@ -413,15 +437,44 @@ def test_the_dashboard_of_a_live_session_fits(
     text = "\n".join(lines)
     for needed in (
         "Closed intervals · 3",
-        "● HD Pro Webcam C920: USB Aud…  dropped 3  ▮",
-        "-31 dB  drift +42 ppm",
+        "● HD Pro Webcam C920: USB Aud…  dropped 3  █",
+        "-31 dBFS  drift +42 ppm",
         "● camera /dev/video0  lost  lost 2 times, 12.5 s  nothing came for 2 s",
         "slowed: 5 faces/s, voice every 1 s",
         "waiting: 0 pictures, 0.0 s of sound",
-        "mismatch 100%   faces 10.0/s   dropped 3   row latency p95 750 ms",
+        "dropped 3  mismatch in 1 of 3 rows  faces 10.0/s  row latency p95 750 ms",
         "PAUSED  1 marker  space: pause   m: marker   q: stop and write everything",
     ):
         assert needed in text, (needed, text)
+
+
+def test_a_small_terminal_shows_what_is_wrong_and_the_note_being_typed(session: Session) -> None:
+    shown = busy(session)
+    alert, state, keys = drawn(shown, 40, 12)[-3:]
+    assert alert == "camera /dev/video0 lost  slowed: 5 face…"
+    assert state.startswith("dropped 3  mismatch")
+    assert keys.startswith("PAUSED  1 marker  space  m  q: stop")
+    session.press("mlooks away")
+    shown = replace(shown, live=session.desk.view(session.made))
+    assert drawn(shown, 40, 12)[-1].startswith("Note: looks away▏  Enter: keep")
+    assert shown.live.paused
+
+
+@pytest.mark.parametrize(
+    ("kind", "waiting"),
+    [("camera", "waiting: 0 pictures"), ("microphone", "waiting: 0.0 s of sound")],
+)
+def test_one_device_waits_for_nothing_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, waiting: str
+) -> None:
+    monkeypatch.setattr(module, "Keyboard", Typist)
+    clock, stop = LiveClock(), threading.Event()
+    source = LiveSource(clock, [Gadget(kind).part])
+    made, tables = pipeline(tmp_path, source, clock=clock, stop=stop)
+    with tables, ExitStack() as stack:
+        live = Desk(source, clock, stop, tmp_path, False, stack).view(made)
+    lines = drawn(replace(view(), live=live), 80, 24)
+    assert [line.rstrip() for line in lines if "waiting" in line] == [waiting]
 
 
 def test_the_plain_line_tells_of_a_lost_device(session: Session) -> None:

@@ -137,7 +137,13 @@ def test_a_recorded_session_replays_to_the_same_tables(tmp_path: Path) -> None:
     assert (stream["kind"], stream["status"], stream["losses"]) == ("stream", "ended", 0)
     for name in ("video_intervals", "voice_intervals", "fused_intervals"):
         assert session.rows(name), name
-    assert replayed(session.folder, tmp_path) == ended(session.folder)
+    assert replayed(session.folder, tmp_path, "--save-predictions") == ended(session.folder)
+    for name in ("face_predictions.csv", "voice_predictions.csv"):
+        live, again = (
+            (folder / name).read_text(encoding="utf-8")
+            for folder in (session.folder, tmp_path / "again")
+        )
+        assert again == live.replace(",stopped,", ",end,"), name
 
 
 def test_each_modality_goes_on_while_the_other_ones_device_is_away(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from streamer.liveview import device, keys, level
+from streamer.liveview import alerts, device, keys, level
 from streamer.types import DeviceState
 
 
@@ -12,7 +12,7 @@ def test_a_running_microphone_shows_its_level_and_drift() -> None:
     state = DeviceState("USB mic", "microphone", "running", "48 kHz", level=-30.0)
     state.drift_ppm, state.drift_ms = 41.7, -3.26
     text = device(state).plain
-    assert text == "● USB mic  ██████······  -30 dBFS  drift +42 ppm (-3.3 ms)  48 kHz"
+    assert text == "● USB mic  █████·····  -30 dBFS  drift +42 ppm (-3.3 ms)  48 kHz"
 
 
 def test_a_lost_camera_shows_what_was_lost() -> None:
@@ -46,7 +46,7 @@ def test_a_name_is_not_taken_for_markup() -> None:
     ],
 )
 def test_the_level_meter(dbfs: float, full: int, style: str) -> None:
-    text = level(dbfs)
+    text = level(dbfs, 12)
     assert text.plain == "█" * full + "·" * (12 - full) + f" {dbfs:4.0f} dBFS"
     assert not full or str(text.spans[0].style) == style
 
@@ -60,3 +60,32 @@ def test_the_bottom_line_says_what_keys_do() -> None:
     assert keys(True, "", 0, False).plain.startswith("Note: ")
     assert len(keys(True, "a" * 199 + "!", 0, False).plain) < 80
     assert "aaa!▏" in keys(True, "a" * 199 + "!", 0, False).plain
+
+
+@pytest.mark.parametrize("width", [18, 30, 40, 55, 80])
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize(
+    "editing", [None, "", "looks away, then at the floor and laughs", "笑" * 60]
+)
+def test_the_bottom_line_fits_its_terminal(width: int, active: bool, editing: str | None) -> None:
+    text = keys(active, editing, 0, False, width)
+    assert text.cell_len <= width
+    if editing:
+        assert f"{editing[-2:]}▏" in text.plain
+    elif editing is None:
+        assert ("stop" in text.plain) == (width >= len("Ctrl-C: stop"))
+        assert text.plain.startswith("space" if active else "Ctrl-C")
+
+
+def test_a_narrow_bottom_line_still_tells_of_a_pause_and_markers() -> None:
+    assert keys(True, None, 12, True, 40).plain == "PAUSED  12 markers  space  m  q: stop"
+    assert keys(True, None, 0, True, 40).plain == "PAUSED  space: pause  m: mark  q: stop"
+    assert keys(True, "looks away", 0, False, 40).plain == "Note: looks away▏  Enter: keep"
+
+
+def test_alerts_are_of_what_is_lost_and_slowed_alone() -> None:
+    devices = [DeviceState("eye", "camera", "lost"), DeviceState("ear", "microphone", "running")]
+    assert alerts(devices, "") == "eye lost"
+    assert alerts(devices[1:], "5 faces/s") == "slowed: 5 faces/s"
+    assert alerts(devices, "5 faces/s") == "eye lost  slowed: 5 faces/s"
+    assert alerts(devices[1:], "") == ""

@@ -1,5 +1,6 @@
 """Network streams over loopback: in order and in step, and while they break and return."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,8 @@ from statistics import median
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from live import FPS, Encoded, Sinks, ended, free_port, mjpeg, report, running, sender, settings
 from media import Audio, lag, make_clip
 from rtmp import rtmp
@@ -20,7 +23,7 @@ from serving import serving
 from streamer.clock import LiveClock, monotonic
 from streamer.sources import network as module
 from streamer.sources.capture import masked
-from streamer.sources.network import Anchor, NetworkStream
+from streamer.sources.network import PROTOCOLS, Anchor, NetworkStream
 from streamer.types import SAMPLE_RATE, StreamerError
 
 
@@ -253,11 +256,55 @@ def test_an_address_where_nothing_comes_is_refused_in_time(
         ("http://host/video?token=abc", "http://host/video?…"),
         ("rtsp://a:p@ss@host/x", "rtsp://***@host/x"),
         ("udp://[::1]:5000", "udp://[::1]:5000"),
-        ("http://me:pw@[::1", "http://…"),
+        ("http://me:pw@[::1", "http://***@[::1"),
+        ("rtsp:/me:pw@host/x", "rtsp:/***@host/x"),
+        ("rtsp://a:p/a?s#s@host/x", "rtsp://***"),
+        ("http://host/x#y", "http://host/x#…"),
+        (
+            "rtsp://h/user=admin&password=pw&channel=1",
+            "rtsp://h/user=…&password=…&channel=1",
+        ),
+        ("rtsp://h/x;PassWd=p/w;stream=0", "rtsp://h/x;PassWd=…;stream=0"),
+        ("rtsp://h/user=admin_password=pw_channel=1", "rtsp://h/user=…"),
+        ("0", "0"),
+        ("/dev/video0", "/dev/video0"),
     ],
 )
 def test_what_is_secret_in_an_address_is_not_shown(url: str, shown: str) -> None:
     assert masked(url) == shown
+
+
+FORMS = [
+    "{scheme}://user:{secret}@host:554/x",
+    "{scheme}:/user:{secret}@host/x",
+    "{scheme}://{secret}@host/x@y",
+    "user:{secret}@host",
+    "{scheme}://host/x?key={secret}",
+    "{scheme}://host/x#{secret}",
+    "{scheme}://host/user=admin&password={part}&channel=1",
+    "{scheme}://host/x;pwd={part};stream=0",
+    "{scheme}://user:{secret}@host/token={part}/x",
+]
+
+
+@given(
+    form=st.sampled_from(FORMS),
+    scheme=st.sampled_from([*PROTOCOLS, "RTSP", "foo"]),
+    secret=st.text(min_size=1, max_size=9),
+)
+def test_no_secret_of_an_address_is_shown(form: str, scheme: str, secret: str) -> None:
+    secret = f"Geheim{secret}Wort"
+    part = re.sub("[&;]", "", secret)  # these end it there
+    shown = masked(form.format(scheme=scheme, secret=secret, part=part))
+    assert "Geheim" not in shown
+    assert "Wort" not in shown
+
+
+def test_a_scheme_may_be_in_capitals() -> None:
+    with mjpeg() as server:
+        stream = NetworkStream(server.url.replace("http", "HTTP"), LiveClock(), settings())
+        stream.close()
+    ended(stream)
 
 
 def test_stop_ends_it_while_a_read_blocks() -> None:

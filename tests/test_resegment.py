@@ -256,6 +256,39 @@ def test_wrong_options_are_refused(tmp_path: Path, option: list[str], message: s
     assert message in str(error)
 
 
+@pytest.mark.parametrize(
+    "setting", ["face.rate_hz=5", "fusion.voice_weight=0.2", "segmenter.baseline_s=20"]
+)
+def test_a_setting_that_would_change_nothing_is_refused(tmp_path: Path, setting: str) -> None:
+    stream = table_of(tmp_path, HEADER, f"0,{ROW}")
+    given = ["--set", "segmenter.lag_s=2", "--set", setting]
+    arguments = ["segment", str(stream), "--out", str(tmp_path / "out"), *given]
+    error = CliRunner().invoke(cli.app, arguments).exception
+    assert isinstance(error, StreamerError)
+    assert f"--set {setting}: changes nothing" in str(error)
+    assert "segmenter.KEY, with KEY one of policy, lag_s, " in str(error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_setting_of_the_segmenter_is_taken(tmp_path: Path) -> None:
+    stream = table_of(tmp_path, HEADER, f"0,{ROW}")
+    given = [
+        argument
+        for key, value in config().segmenter.model_dump(exclude={"baseline_s"}).items()
+        for argument in ("--set", f" segmenter.{key} = {value}")
+    ]
+    arguments = ["segment", str(stream), "--out", str(tmp_path / "out"), *given]
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert (tmp_path / "out" / "video_intervals.csv").exists()
+
+
+def test_a_setting_that_is_none_is_told_as_elsewhere(tmp_path: Path) -> None:
+    stream = table_of(tmp_path, HEADER, f"0,{ROW}")
+    arguments = ["segment", str(stream), "--out", str(tmp_path / "out"), "--set", "segmenter.lag=2"]
+    error = CliRunner().invoke(cli.app, arguments).exception
+    assert str(error).endswith("unknown key segmenter.lag; did you mean segmenter.lag_s?")
+
+
 @pytest.mark.parametrize("modality", ["face", "voice"])
 def test_headers_tell_the_models_own_labels(modality: Modality) -> None:
     own = Vocabulary(("gut, sehr", "other", "A/B"), ("Happy", None, "Sad"))

@@ -38,13 +38,13 @@ class Meeting:
         self._runs: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def run(self, names: Any, inputs: Any) -> Any:
+    def run(self, names: Any, inputs: Any, options: Any) -> Any:
         own = threading.get_ident()
         with self._lock:
             self._runs[own] = count = self._runs.get(own, 0) + 1
         if count <= self._times:
             self._barrier.wait()
-        return self._session.run(names, inputs)
+        return self._session.run(names, inputs, options)
 
     @property
     def met(self) -> bool:

@@ -1,1 +1,1 @@
-"""The demo clip: one actor, five known emotions, one mismatch of face and voice."""
+"""The demo clip: one actor, four known emotions, one mismatch of face and voice."""

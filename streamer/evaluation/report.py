@@ -15,8 +15,8 @@ from streamer.types import EMOTIONS
 
 COLUMNS = {
     "time acc.": "share of the labelled time whose emotion is right",
-    "macro F1": "mean over the emotions of F1, by time",
-    "UAR": "unweighted average recall: mean over the emotions of recall, by time",
+    "macro F1": "mean of F1, by time, over the emotions that are true at some time",
+    "UAR": "unweighted average recall: mean of recall, by time, over the same emotions",
     "eder": "emotion diarization error rate: missed, falsely alarmed and confused time, over the "
     "labelled time (lower is better)",
     "boundary F1": f"changes of emotion found within {TOLERANCE_S:g} s, one to one",
@@ -24,6 +24,14 @@ COLUMNS = {
     "coverage": "share of the labelled time in which any emotion was said",
     "ECE": "expected calibration error of the intervals' probability (lower is better)",
 }
+
+ALIKE = (
+    "of the time in which the true emotion of face and voice is the same: the share that is right "
+    "in the face's intervals, in the voice's own, and in those of both together (fused: "
+    "fused_intervals.csv)"
+)
+"""What ``together`` says."""
+_TABLES = {"both": "fused"}
 
 
 def figures(tally: Tally) -> list[str]:
@@ -61,7 +69,7 @@ def together(evaluation: Evaluation) -> str:
     longest = max((h.true for h in hits.values()), default=0) * STEP_S
     if not longest:
         return ""
-    said = ", ".join(f"{name} {number(h.recall)}" for name, h in hits.items())
+    said = ", ".join(f"{_TABLES.get(n, n)} {number(h.recall)}" for n, h in hits.items())
     return f"right where face and voice are alike ({longest:.1f} s): {said}"
 
 
@@ -89,12 +97,13 @@ def page(evaluation: Evaluation, title: str, pictures: dict[str, bytes]) -> str:
         for lane in evaluation.lanes
         if lane.key in session.tallies
     ]
+    meanings = COLUMNS | ({"right where alike": ALIKE} if together(evaluation) else {})
     return _PAGE.substitute(
         title=_escape(title),
         heading=_escape(heading(evaluation)),
         version=_escape(__version__),
         main=_html(["", *COLUMNS], lanes),
-        legend="".join(f"<dt>{_escape(k)}</dt><dd>{_escape(v)}</dd>" for k, v in COLUMNS.items()),
+        legend="".join(f"<dt>{_escape(k)}</dt><dd>{_escape(v)}</dd>" for k, v in meanings.items()),
         together=_escape(together(evaluation)),
         each=_html(["", "emotion", "true", "said", "precision", "recall", "F1"], each),
         sessions=_html(["session", "", *COLUMNS], sessions),

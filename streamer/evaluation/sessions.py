@@ -10,6 +10,7 @@ from streamer.evaluation.metrics import NONE, STEP_S, Span
 from streamer.types import EMOTIONS, StreamerError
 
 LONGEST_S = 48 * 3600.0
+LONGEST_LINE = 1 << 16
 NOTHING = ("", "none", "noface", "unknown", "nan")
 """What stands for no emotion."""
 _INDEX = {name.lower(): k for k, name in enumerate(EMOTIONS)} | dict.fromkeys(NOTHING, NONE)
@@ -62,6 +63,9 @@ def find_truths(folder: Path) -> list[Path]:
     truths = [path for name, path in found.items() if name not in streams]
     if not truths:
         raise StreamerError(f"no *.csv in {folder}: known emotions are wanted there")
+    for path in truths:
+        if path.stem in (".", ".."):
+            raise StreamerError(f"{path}: {path.stem} can't be a session's name: name it otherwise")
     return truths
 
 
@@ -159,10 +163,16 @@ class _Row:
 
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[_Row]:
     line = 0
+    if not path.is_file():  # a pipe would be waited for
+        raise StreamerError(f"{path}: not a plain file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+            # No line is read beyond any bound.
+            reader = csv.reader(iter(lambda: file.readline(LONGEST_LINE), ""))
             header = [name.strip().lower() for name in next(reader, [])]
+            named = [name for name in header if name]
+            if len(set(named)) < len(named):
+                raise StreamerError(f"{path}: two columns have the same name")
             if missing := [name for name in needed if name not in header]:
                 raise StreamerError(f"{path}: column {missing[0]} is missing")
             for fields in reader:

@@ -16,6 +16,8 @@ from cv2.utils import logging as cv2_logging
 from streamer.clock import LiveClock, monotonic
 from streamer.config import LiveConfig
 from streamer.sources.capture import Capture, masked
+from streamer.sources.live import Deaf
+from streamer.sources.network import NetworkStream
 from streamer.types import DeviceState, Frame, FrameSink, Image, StreamerError
 
 OPEN_S = 15.0
@@ -71,7 +73,9 @@ def open_device(spec: str, config: LiveConfig) -> cv2.VideoCapture:
         limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         asked = [value for limit in limits for value in (limit, milliseconds)]
         return cv2.VideoCapture(spec, cv2.CAP_FFMPEG, asked)
-    raise StreamerError(f"camera {spec}: give its index (0), its device (/dev/video0) or a URL")
+    raise StreamerError(
+        f"camera {masked(spec)}: give its index (0), its device (/dev/video0) or a URL"
+    )
 
 
 class Camera:
@@ -207,17 +211,22 @@ class _Look:
 
 
 def check(spec: str, config: LiveConfig, opener: Opener = open_device) -> str:
-    """Look through a camera for a moment; what it gives, for people ("1280×720 MJPG, 29.9/s, first
-    picture after 0.4 s"). Raises StreamerError where it gives nothing.
+    """Look through a camera or at a stream for a moment; what it gives, for people ("1280×720 MJPG,
+    29.9/s, first picture after 0.4 s"). Raises StreamerError where it gives nothing.
     """
-    began = monotonic()
-    camera = Camera(spec, LiveClock(), config, opener=opener)
-    about, taken = camera.state.detail, monotonic() - began
-    look = _Look()
+    began, look = monotonic(), _Look()
+    device: Camera | NetworkStream
+    if "://" in spec:
+        device = stream = NetworkStream(spec, LiveClock(), config)
+        run = partial(stream.run, look, Deaf(), Event())
+    else:
+        device = camera = Camera(spec, LiveClock(), config, opener=opener)
+        run = partial(camera.run, look, Event())
+    about, taken = device.state.detail, monotonic() - began
     try:
-        camera.run(look, Event())
+        run()
     finally:
-        camera.close()
+        device.close()
     if len(look.times) > 1:
         about += f", {(len(look.times) - 1) / (look.times[-1] - look.times[0]):.3g}/s"
     if len(look.times) < LOOK:

@@ -1,11 +1,11 @@
 """A capture device in a thread of its own, and its way to the rings while it comes and goes."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -40,6 +40,14 @@ RATE_S = 2.0
 """Over how long the rate shown is measured, s."""
 
 Datum = Frame | AudioChunk
+
+_SCHEME = re.compile(r"(?:\w[\w+.-]*:/+)?")
+_QUERY = re.compile(r"([?#]).*", re.DOTALL)
+_SECRET = re.compile(
+    r"([^/&;=]*(?:user|login|pass|pwd|pw|token|key|secret|auth|sign|sig|credential)[^/&;=]*)"
+    r"=[^&;]*",
+    re.IGNORECASE,
+)
 
 
 class Capture:
@@ -220,13 +228,11 @@ class Capture:
 
 
 def masked(url: str) -> str:
-    """``url`` without what may be secret: user, password and query."""
-    if "://" not in url:
-        return url.rpartition("@")[2]
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://…"
-    host = parts.netloc.rpartition("@")[2]
-    user = "***@" if "@" in parts.netloc else ""
-    return f"{parts.scheme}://{user}{host}{parts.path}" + ("?…" if parts.query else "")
+    """``url`` without what may be secret: user, password, query, and the like in its path."""
+    scheme = _SCHEME.match(url)
+    begin = scheme.end() if scheme else 0
+    user, at, rest = url[begin:].rpartition("@")
+    if re.search("[/?#]", user):  # in a password, or before an @ in a path or query?
+        return f"{url[:begin]}***"
+    shown = _QUERY.sub(r"\1…", rest)
+    return url[:begin] + ("***@" if at else "") + _SECRET.sub(r"\1=…", shown)

@@ -1,30 +1,54 @@
 """From what FFmpeg decodes to what travels: RGB pictures and 16 kHz mono sound."""
 
+import ctypes
 import errno
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 
+import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.error import InvalidDataError
+from av.format import ContainerFormat
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.types import SAMPLE_RATE, Floats, Image
 
-PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "vobsub"}
+PLAYLISTS = {"concat", "dash", "hls", "imf", "mlv", "sdp", "tty", "vobsub"}
 """FFmpeg's formats that open other files, or draw text: no recording is in one of them."""
 
 MOST_PIXELS = 1 << 26
 """Of one picture: 8192 × 8192. A few kilobytes can hold a picture that fills the memory."""
 
-BOUNDS = {"max_pixels": str(MOST_PIXELS)}
-"""What a container and its decoders are told: a picture may also grow on the way."""
+MOST_SAMPLES = 1 << 20
+"""Of one packet's sound, in each channel: a lossless codec stores millions in a few bytes."""
+
+BOUNDS = {"max_pixels": str(MOST_PIXELS), "max_samples": str(MOST_SAMPLES)}
+"""What a container is told; `bound` tells its decoders: a picture may also grow on the way."""
+
+MOST_BYTES = 5 * MOST_PIXELS
+"""What FFmpeg may allocate at once: of the largest pictures, up to four bytes a pixel."""
 
 LEAST_RATE, MOST_RATE, MOST_CHANNELS = 1000, 768_000, 64
 """Of sound. What is stored at a few Hz is resampled to thousands of times its size."""
+
+
+@cache
+def recordings() -> frozenset[str]:
+    """FFmpeg's formats in which a recording is, and in the one file: no device, screen or list.
+
+    From then on FFmpeg allocates no more than MOST_BYTES at once, where it can be told so.
+    """
+    with suppress(AttributeError, OSError):  # Windows looks for no function in a library's own
+        ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(MOST_BYTES))
+    return frozenset(n for n in av.formats_available - PLAYLISTS if not _is_device(n))
 
 
 class Resampler:
@@ -101,6 +125,12 @@ def loader(frame: VideoFrame, aspect: float, max_px: int) -> Callable[[], Image]
     return load
 
 
+def bound(context: VideoCodecContext | AudioCodecContext) -> None:
+    """Tell a decoder, before its first packet, how large what it makes of one may be."""
+    plain = context.name.startswith("pcm_")  # this takes its room in the file, too
+    context.options = BOUNDS | ({"max_samples": str((1 << 31) - 1)} if plain else {})
+
+
 def is_cover(stream: Stream) -> bool:
     """Whether it is a picture attached to a song, not a video."""
     return bool(stream.disposition & Disposition.attached_pic)
@@ -114,6 +144,13 @@ def has_decoder(stream: VideoStream | AudioStream) -> bool:
         sound = stream.codec_context
         return not sound.sample_rate or _is_sound(sound.sample_rate, sound.layout.nb_channels)
     return stream.codec_context.width * stream.codec_context.height <= MOST_PIXELS
+
+
+def _is_device(name: str) -> bool:
+    try:
+        return ContainerFormat(name, "r").no_file
+    except ValueError:  # only written
+        return True
 
 
 def _is_sound(rate: int, channels: int) -> bool:

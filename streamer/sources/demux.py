@@ -21,7 +21,11 @@ SKEW_S = 10.0
 """How far a file may store one stream behind the other, s."""
 
 HOLE_S = 3600.0
-"""A packet stamped so much later than all before it is not believed, s."""
+"""A packet stamped so much later than all before it is not believed, s; nor are holes of more than
+SKEW_S that come to so much more than what lies between them.
+"""
+
+ENCRYPTED = "it is encrypted (DRM): only its own player can decode it"
 
 STEP_S = 1.0
 """How often a reader is told that there is nothing for it, s of media."""
@@ -50,13 +54,20 @@ class Demuxer:
         self._waiting = {stream.index: _Waiting() for stream in streams}
         self._origin = origin
         self._done = False
-        self._reached = 0.0
+        self._reached = self._holes = 0.0
         self.astray = 0
         """Packets left out because their time can't be; the readers add theirs."""
         self.damaged = 0
         """Packets that could not be read or decoded."""
         self.cut = False
         """Whether reading broke off with an error."""
+
+    def begin(self, start: float) -> None:
+        """Read the first packet; the container was made to begin near ``start`` s. Raises
+        StreamerError if it is encrypted.
+        """
+        self._reached = start
+        self._read()
 
     def packets(self, stream: Stream) -> Iterator[Packet[Stream] | float]:
         """The packets of ``stream`` in file order, the last one empty (it flushes the decoder).
@@ -102,11 +113,13 @@ class Demuxer:
             self._keep(packet)
 
     def _keep(self, packet: Packet[Stream]) -> None:
+        if packet.has_sidedata("encryption_info"):
+            raise StreamerError(ENCRYPTED)
         queue = self._waiting[packet.stream.index]
         if packet.time_base is not None:
             stamps = [stamp for stamp in (packet.dts, packet.pts) if stamp is not None]
             times = [float(stamp * packet.time_base) - self._origin for stamp in stamps]
-            if max(times, default=0.0) > self._reached + HOLE_S:
+            if not self._is_credible(max(times, default=0.0)):
                 self.astray += 1
                 return
             self._reached = max(self._reached, *times) if times else self._reached
@@ -117,6 +130,15 @@ class Demuxer:
                 "rewrite it interleaved (ffmpeg -i IN -c copy OUT.mkv)"
             )
         queue.packets.append(packet)
+
+    def _is_credible(self, t: float) -> bool:
+        """Whether a packet can be from ``t`` s; then its hole is counted."""
+        step = t - self._reached
+        holes = self._holes + step * (step > SKEW_S)
+        if step > HOLE_S or holes > HOLE_S + self._reached - self._holes:
+            return False
+        self._holes = holes
+        return True
 
 
 def _newest(queues: list[_Waiting]) -> float:

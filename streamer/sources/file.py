@@ -27,16 +27,19 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.clock import Clock
+from streamer.sources.capture import masked
 from streamer.sources.decode import (
     BOUNDS,
-    PLAYLISTS,
     Resampler,
+    bound,
     has_decoder,
     is_cover,
     loader,
     mono,
+    recordings,
 )
-from streamer.sources.demux import HOLE_S, STEP_S, Demuxer
+from streamer.sources.demux import ENCRYPTED, HOLE_S, STEP_S, Demuxer
+from streamer.sources.head import is_cut_riff, refusal
 from streamer.sources.thrift import Thrift, nothing
 from streamer.types import (
     SAMPLE_RATE,
@@ -52,6 +55,8 @@ from streamer.types import (
 JITTER = SAMPLE_RATE // 20
 """Audio timestamps off by no more than this many samples (50 ms) are rounding, not gaps."""
 
+FILL = 10 * SAMPLE_RATE
+"""Longer holes in the sound are filled by so many samples at a time: a stop is seen in between."""
 
 RECORDING = "STREAMER_RECORDING"
 """The tag of a file that `streamer.recorder` wrote: its times count from zero, and the tag DURATION
@@ -96,7 +101,7 @@ class FileSource:
         self._total = _duration(self._container, self._origin)
         # Another stream, of subtitles say, may outlast these.
         self._is_total = all(s in streams or _has_no_end(s) for s in self._container.streams)
-        self._is_cut = _is_cut_riff(path)
+        self._is_cut = is_cut_riff(path)
         self.problems = [
             f"its {what} is in a format that can't be decoded here, or too large"
             for what, there, used in (
@@ -105,24 +110,31 @@ class FileSource:
             )
             if there and used is None
         ]
-        refusal = None
+        why = None
         if not streams:
-            refusal = "; ".join(self.problems) or "neither picture nor sound in this file"
+            why = "; ".join(self.problems) or "neither picture nor sound in this file"
+        elif any("enc_key_id" in s.metadata for s in streams):
+            why = ENCRYPTED
         elif start >= self._total:
-            refusal = f"--start {start:g} lies behind the file's end at {self._total:.3f} s"
-        if refusal:
+            why = f"--start {start:g} lies behind the file's end at {self._total:.3f} s"
+        if why:
             self.close()
-            raise StreamerError(f"{path}: {refusal}")
+            raise StreamerError(f"{path}: {why}")
         self._demuxer = Demuxer(self._container, streams, self._origin)
         self._video_end = self._audio_end = start
         self._first = 0.0  # the time of the first picture, if no stamp tells
         self._frames_seen = self._bad_samples = 0
         self._peak = 0.0
         self.info = self._describe(path)
+        try:
+            self._seek()
+            self._demuxer.begin(start)
+        except StreamerError as error:
+            self.close()
+            raise StreamerError(f"{path}: {error}") from None
 
     def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
         """Push everything into the sinks in time order, until ``stop``; then close both."""
-        self._seek()
         tracks = [
             *([self._frames(self._video, frames)] if self._video else []),
             *([self._chunks(self._audio, audio)] if self._audio else []),
@@ -172,8 +184,10 @@ class FileSource:
             if isinstance(packet, float):
                 if packet >= self._stop:
                     return
-                nothing_before = max(packet, self._start)
-                yield nothing_before, partial(sink.advance, nothing_before)
+                # Where the sound is stored first, that is told of a time before the beginning too.
+                if packet > nothing_before:
+                    nothing_before = packet
+                    yield packet, partial(sink.advance, packet)
                 continue
             for frame in self._pictures(stream, packet, thrift):
                 length = _length(frame, stream)
@@ -211,10 +225,14 @@ class FileSource:
     def _chunks(self, stream: AudioStream, sink: AudioSink) -> Iterator[Push]:
         first = round(self._start * SAMPLE_RATE)
         stop = math.inf if self._stop == math.inf else round(self._stop * SAMPLE_RATE)
+        reached = first
         for begin, pcm in self._pieces(stream):
             start = max(begin, first)
             if start >= stop:
                 return
+            while start - reached > FILL:
+                reached += FILL
+                yield reached / SAMPLE_RATE, partial(sink.advance, reached)
             if pcm is None:
                 yield start / SAMPLE_RATE, partial(sink.advance, start)
                 continue
@@ -223,7 +241,8 @@ class FileSource:
                 continue
             part = pcm[start - begin : int(min(stop - begin, len(pcm)))]
             if len(part):
-                self._audio_end = (start + len(part)) / SAMPLE_RATE
+                reached = start + len(part)
+                self._audio_end = reached / SAMPLE_RATE
                 yield self._audio_end, partial(sink.write, AudioChunk(start, part))
 
     def _pieces(self, stream: AudioStream) -> Iterator[tuple[int, Floats | None]]:
@@ -274,7 +293,7 @@ class FileSource:
         about: dict[str, object] = {"container": self._container.format.name}
         if self._video:
             v = self._video.codec_context
-            v.options = BOUNDS
+            bound(v)
             rate = self._video.average_rate
             about |= {"video": v.name, "width": v.width, "height": v.height}
             about["fps"] = round(float(rate), 3) if rate else None
@@ -282,6 +301,7 @@ class FileSource:
             v.thread_count = 1
         if self._audio:
             a = self._audio.codec_context
+            bound(a)
             about |= {"audio": a.name, "rate_hz": a.sample_rate, "channels": a.channels}
         end = min(self._total, self._stop)
         length = end - self._start if end < math.inf else None
@@ -293,43 +313,24 @@ class FileSource:
 
 def _open(path: Path) -> InputContainer:
     av.logging.set_level(av.logging.PANIC)
-    refusal = None
-    if not path.exists():
-        refusal = "no such file"
-    elif path.is_dir():
-        refusal = "is a folder; name a video or sound file in it"
-    elif path.is_file() and path.stat().st_size == 0:
-        refusal = "is empty"
-    if refusal:
-        raise StreamerError(f"{path}: {refusal}")
+    name = masked(str(path)) if re.match(r"\w\w+:/", str(path)) else path
+    if why := refusal(path):
+        raise StreamerError(f"{name}: {why}")
     try:
         # A file must not make FFmpeg reach for another one, here or elsewhere.
-        formats = ",".join(sorted(av.formats_available - PLAYLISTS))
+        formats = ",".join(sorted(recordings()))
         options = {"protocol_whitelist": "file", "format_whitelist": formats, **BOUNDS}
         return av.open(f"file:{path}", options=options, metadata_errors="ignore")
     except PermissionError:
-        raise StreamerError(f"{path}: no permission to read it") from None
+        raise StreamerError(f"{name}: no permission to read it") from None
     except (FFmpegError, OSError, ValueError):
         raise StreamerError(
-            f"{path}: not a media file that FFmpeg can read, or its header is damaged"
+            f"{name}: not a media file that FFmpeg can read, or its header is damaged"
         ) from None
 
 
 def _has_no_end(stream: Stream) -> bool:
     return is_cover(stream) or stream.type == "attachment"
-
-
-def _is_cut_riff(path: Path) -> bool:
-    """Whether a WAV or AVI file is shorter than it says: FFmpeg takes that for its end.
-
-    Programs that write to a pipe say a size near 2 or 4 GB.
-    """
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(8)
-    size = int.from_bytes(head[4:], "little")
-    return head[:4] == b"RIFF" and size < 0x7FFFF000 and size + 8 > path.stat().st_size
 
 
 def _first_times(container: InputContainer, streams: list[Stream]) -> list[float]:

@@ -23,12 +23,13 @@ from streamer.config import LiveConfig
 from streamer.sources.capture import Capture, Datum, masked
 from streamer.sources.decode import (
     BOUNDS,
-    PLAYLISTS,
     Resampler,
+    bound,
     has_decoder,
     is_cover,
     loader,
     mono,
+    recordings,
 )
 from streamer.types import (
     SAMPLE_RATE,
@@ -123,10 +124,12 @@ class NetworkStream:
     """
 
     def __init__(self, url: str, clock: LiveClock, config: LiveConfig, max_px: int = 1280) -> None:
-        self._url, self._clock, self._config, self._max_px = url, clock, config, max_px
+        self._clock, self._config, self._max_px = clock, config, max_px
         name = masked(url)
-        self._scheme = url.partition("://")[0].lower()
-        if self._scheme not in PROTOCOLS or "://" not in url:
+        scheme, there, rest = url.partition("://")
+        self._scheme = scheme.lower()
+        self._url = self._scheme + there + rest  # FFmpeg knows them in lower case
+        if self._scheme not in PROTOCOLS or not there:
             raise StreamerError(f"{name}: give a URL that begins with {', '.join(PROTOCOLS)}")
         self.state = DeviceState(name, "stream")
         self.problems: list[str] = []
@@ -159,7 +162,7 @@ class NetworkStream:
 
     def _open(self) -> InputContainer:
         av.logging.set_level(av.logging.PANIC)
-        formats = av.formats_available - PLAYLISTS | {"hls", "rtsp"}
+        formats = recordings() | {"hls", "rtsp"}
         options = {
             "protocol_whitelist": PROTOCOLS[self._scheme],
             "format_whitelist": ",".join(sorted(formats)),
@@ -185,8 +188,6 @@ class NetworkStream:
     def _decode(self, container: InputContainer) -> Generator[Datum, None, None]:
         videos = [s for s in container.streams.video if not is_cover(s) and has_decoder(s)]
         sounds = [s for s in container.streams.audio if has_decoder(s)]
-        for video in videos:
-            video.codec_context.options = BOUNDS
         streams: list[Stream] = [*videos[:1], *sounds[:1]]
         if not streams:
             raise StreamerError(f"{self.state.name}: neither picture nor sound in it")
@@ -248,11 +249,13 @@ class NetworkStream:
         parts = []
         for v in video:
             context = v.codec_context
+            bound(context)
             context.thread_count = 1  # the models want the second core; and several hold pictures
             about |= {"video": context.name, "width": context.width, "height": context.height}
             parts.append(f"{context.width}×{context.height} {context.name}")
         for a in audio:
             sound = a.codec_context
+            bound(sound)
             about |= {"audio": sound.name, "rate_hz": sound.sample_rate, "channels": sound.channels}
             parts.append(f"{sound.name} {sound.sample_rate / 1000:g} kHz")
         self._capture.format = ", ".join(parts)

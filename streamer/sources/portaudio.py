@@ -170,13 +170,17 @@ class _Stream:
             self._stream.close()
 
 
+class NoMicrophoneError(StreamerError):
+    """There is none at all: what can be done without one, the caller knows."""
+
+
 def find(spec: str | int, devices: list[Device]) -> Device:
     """The microphone with index ``spec``, or whose name has it in it; "default": the system's own.
 
     Of one that several of the system's interfaces list, the usual one's. Raises StreamerError.
     """
     if not devices:
-        raise StreamerError("no microphone is here: plug one in, or use --mic none")
+        raise NoMicrophoneError("no microphone is here: plug one in")
     if spec == "default":
         return next((d for d in devices if d.is_default), devices[0])
     if isinstance(spec, int) or spec.isdecimal():
@@ -190,8 +194,8 @@ def find(spec: str | int, devices: list[Device]) -> Device:
     if len(found) == 1:
         return found[0]
     there = "; ".join(f"{d.index} {d.name}" for d in found or devices)
-    what = "several microphones match" if found else "no such microphone; here are"
-    raise StreamerError(f"--mic {spec}: {what}: {there}")
+    what = "several match" if found else "none has this name or index; here are"
+    raise StreamerError(f"microphone {spec}: {what}: {there}")
 
 
 def _pyaudio() -> ModuleType:
@@ -199,7 +203,7 @@ def _pyaudio() -> ModuleType:
         import pyaudio  # noqa: PLC0415, an extra: only who records needs it
     except ImportError:
         raise StreamerError(
-            "no microphone can be used without PyAudio: pip install 'streamer[mic]' "
+            "no microphone can be used without PyAudio: pip install '.[mic]' in the clone "
             "(on Debian first: apt-get install portaudio19-dev python3-dev gcc)"
         ) from None
     module: ModuleType = pyaudio

@@ -1,0 +1,105 @@
+"""The way in and out: whatever hangs, is interrupted or can't be written, the status tells."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import ROOT
+
+from streamer.resources import demo_clip
+
+FULL = Path("/dev/full")
+BEGIN = """
+import atexit, os, signal, sys, threading
+from streamer import __main__ as program, cli
+atexit.register(print, "torn down")
+"""
+HANGS = """
+def main():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    print("all is written")
+    sys.exit(3)
+"""
+ENDS = "def main(): sys.exit(3)"
+INTERRUPTED = """
+def main():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed")
+"""
+FAILS = "def main(): raise ImportError('initialization failed')"
+
+
+def ended(body: str) -> subprocess.CompletedProcess[str]:
+    """The program with another body."""
+    code = f"{BEGIN}{body}\ncli.main = main\nprogram.main()"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_thread_that_hangs_in_a_library_is_not_torn_down() -> None:
+    done = ended(HANGS)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "all is written\n", "")
+    done = ended(ENDS)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "torn down\n", "")
+
+
+def test_an_interrupted_start_is_no_error() -> None:
+    done = ended(INTERRUPTED)
+    assert (done.returncode, done.stderr) == (130, "")
+    done = ended(FAILS)
+    assert done.returncode == 1
+    assert "ImportError" in done.stderr
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a full device is Linux's")
+def test_output_that_can_not_be_written_is_told_in_a_line() -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "streamer", "--version"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_what_an_encoding_lacks_is_left_out(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", "models", "list"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"?  blazeface" in done.stdout
+
+
+def test_json_is_utf8_whatever_the_encoding(tmp_path: Path) -> None:
+    clip = tmp_path / "жук.mp4"
+    clip.write_bytes(demo_clip().read_bytes())
+    replay = ["replay", str(clip), "--speed", "max", "--duration", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", *replay, "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode())["source"]["name"].endswith("жук.mp4")
