@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import track
@@ -15,6 +15,8 @@ from rich.text import Text
 from streamer import models
 from streamer.config import Config, load
 from streamer.models import Task
+from streamer.plain_yaml import NOT_YAML, parse
+from streamer.text import printable
 from streamer.types import StreamerError
 
 SETTINGS: dict[Task, tuple[str, str]] = {
@@ -34,14 +36,20 @@ LEAST = 8
 """What is left of these, characters."""
 
 
-def listing(config: Config, width: int) -> RenderableType:
-    """A table of all models, at most ``width`` characters wide; the ones in use are marked.
+def listing(config: Config, width: int) -> tuple[RenderableType, list[str]]:
+    """A table of all models, at most ``width`` characters wide, the ones in use marked; and what
+    is wrong with those that are not in it.
 
     A narrow one leaves out the last columns: names are whole, so that each can be copied.
     """
+    wrong = []
     rows = [("", "model", "MB", "task", "licence", "measured")]
     for name in models.known(config.models):
-        manifest, _ = models.find(name, config.models)
+        try:
+            manifest, _ = models.find(name, config.models)
+        except StreamerError as error:
+            wrong.append(str(error))
+            continue
         rows.append(
             (
                 "●" if _used(config, manifest.task) == name else "",
@@ -58,8 +66,8 @@ def listing(config: Config, width: int) -> RenderableType:
         side: Literal["left", "right"] = "right" if heading == "MB" else "left"
         table.add_column(heading, justify=side, no_wrap=True, width=size)
     for row in rows[1:]:
-        table.add_row(*map(Text, row[: len(widths)]))
-    return table
+        table.add_row(*(Text(printable(cell)) for cell in row[: len(widths)]))
+    return table, wrong
 
 
 def _fitted(natural: list[int], width: int) -> list[int]:
@@ -85,7 +93,7 @@ def details(name: str, config: Config) -> RenderableType:
     table.add_column(overflow="fold")
     for key, value in (*_said(manifest), ("path", path)):
         if value not in (None, [], {}):
-            table.add_row(Text(key, "bold"), Text(_plain(value)))
+            table.add_row(Text(key, "bold"), Text(printable(_plain(value))))
     return table
 
 
@@ -159,16 +167,18 @@ def use(name: str, file: Path, config: Config) -> str:
     manifest, path = models.find(name, config.models)
     models.check(manifest, path)
     section, key = SETTINGS[manifest.task]
-    settings = {(section, key): name}
+    settings, safe = {(section, key): name}, False
     if config.models.dir:
         settings["models", "dir"] = str(Path(config.models.dir).resolve())
     try:
         old = file.read_text(encoding="utf-8") if file.exists() else ""
-        text, expected = old, yaml.safe_load(old) or {}
+        text, expected = old, parse(old) or {}
         for (part, its_key), value in settings.items():
             text = with_setting(text, part, its_key, value)
             expected[part] = {**(expected.get(part) or {}), its_key: value}
-        if yaml.safe_load(text) != expected:  # its YAML is written in another style
+        with suppress(*NOT_YAML):
+            safe = parse(text) == expected
+        if not safe:  # its YAML is written in another style, or a folder's name can't be
             raise StreamerError(f"{file}: can't be changed safely; set {section}.{key} by hand")
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f".{file.name}.part")

@@ -222,7 +222,10 @@ def models_list(config: ConfigFile = None, folder: Folder = None) -> None:
     from streamer import catalog  # noqa: PLC0415
 
     console = Console()
-    console.print(catalog.listing(_with_folder(config, folder), console.width))
+    table, wrong = catalog.listing(_with_folder(config, folder), console.width)
+    console.print(table)
+    if wrong:
+        raise StreamerError("; ".join(wrong))
 
 
 @models_app.command("info")

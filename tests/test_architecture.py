@@ -31,10 +31,16 @@ LAYERS = [
     ["streamer.evaluation.sessions"],
     ["streamer.evaluation.judge"],
     ["streamer.evaluation.figures", "streamer.evaluation.report"],
-    [*(f"streamer.sources.{name}" for name in ("demux", "decode", "thrift", "capture", "live"))],
+    [
+        *(
+            f"streamer.sources.{name}"
+            for name in ("head", "demux", "decode", "thrift", "capture", "live")
+        )
+    ],
     ["streamer.sources.portaudio", "streamer.sources.placer"],
     ["streamer.models", "streamer.segmenter", "streamer.pairing", "streamer.sources.file"],
-    [*(f"streamer.sources.{name}" for name in ("camera", "network", "microphone"))],
+    ["streamer.sources.network", "streamer.sources.microphone"],
+    ["streamer.sources.camera"],
     ["streamer.timeline", "streamer.concordance", "streamer.predictions"],
     [
         "streamer.mtcnn",

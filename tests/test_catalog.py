@@ -165,6 +165,22 @@ def test_use_writes_into_a_file_of_ones_own_and_keeps_its_comments(tmp_path: Pat
     assert not user_config().exists()
 
 
+def test_list_goes_on_after_a_broken_manifest(folder: Path) -> None:
+    (folder / "a\x1b]0;broken.json").write_text("{}")
+    result = CliRunner().invoke(app, ["models", "list", "--dir", str(folder)])
+    assert isinstance(result.exception, StreamerError)
+    assert "broken" in str(result.exception)
+    assert "mine" in result.output
+    assert "\x1b" not in result.output
+
+
+def test_use_refuses_a_folder_that_no_configuration_can_name(folder: Path) -> None:
+    strange = folder.rename(folder.with_name("a\x1b]0;b"))
+    with pytest.raises(StreamerError, match="by hand"):
+        run("use", "mine", "--dir", str(strange))
+    assert not user_config().exists()
+
+
 @pytest.mark.parametrize("name", ["nothing", "../blazeface"])
 def test_use_refuses_an_unknown_model_and_writes_nothing(name: str) -> None:
     with pytest.raises(StreamerError, match="no model"):

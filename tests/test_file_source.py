@@ -693,7 +693,15 @@ def test_a_stop_is_seen_within_a_hole(tmp_path: Path) -> None:
     source.run(FrameLog(played), sound, played.stop)
     source.close()
     assert played.sound_end < 1
-    assert max(t for _, t in played.order) < 30
+    heard = [t for what, t in played.order if what == "nothing heard"]
+    assert len(heard) == 1
+    assert heard[0] < 30
+
+
+def test_the_pictures_time_passes_a_hole_in_one_step(tmp_path: Path) -> None:
+    """Each step would say once more that there is no face."""
+    played = play(pieces(tmp_path / "hole.mkv", [0.0, 60.0]))
+    assert [round(t) for what, t in played.order if what == "nothing seen"] == [60]
 
 
 def test_a_long_packet_of_plain_sound_is_heard(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def start(manifest: dict[str, Any], folder: Path, image: Image) -> None:
     own = CONFIG.models.model_copy(update={"dir": str(folder)})
     config = CONFIG.model_copy(update={"models": own})
     found, _ = models.find("mine", own)
-    for shown in (catalog.details("mine", config), catalog.listing(config)):
+    for shown in (catalog.details("mine", config), catalog.listing(config, 80)[0]):
         Console(file=io.StringIO()).print(shown)
     model = models.load("mine", found.task, own)
     sound = np.random.default_rng(1).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)

@@ -137,7 +137,7 @@ class FileSource:
         """Push everything into the sinks in time order, until ``stop``; then close both."""
         tracks = [
             *([self._frames(self._video, frames)] if self._video else []),
-            *([self._chunks(self._audio, audio)] if self._audio else []),
+            *([self._chunks(self._audio, audio, stop)] if self._audio else []),
         ]
         last = self._start
         for due, push in heapq.merge(*tracks, key=itemgetter(0)):
@@ -222,28 +222,28 @@ class FileSource:
             thrift.learn(frame)
             yield frame
 
-    def _chunks(self, stream: AudioStream, sink: AudioSink) -> Iterator[Push]:
-        first = round(self._start * SAMPLE_RATE)
-        stop = math.inf if self._stop == math.inf else round(self._stop * SAMPLE_RATE)
-        reached = first
+    def _chunks(self, stream: AudioStream, sink: AudioSink, stop: Event) -> Iterator[Push]:
+        reached = first = round(self._start * SAMPLE_RATE)
+        end = math.inf if self._stop == math.inf else round(self._stop * SAMPLE_RATE)
         for begin, pcm in self._pieces(stream):
             start = max(begin, first)
-            if start >= stop:
+            if start >= end:
                 return
-            while start - reached > FILL:
-                reached += FILL
-                yield reached / SAMPLE_RATE, partial(sink.advance, reached)
             if pcm is None:
-                yield start / SAMPLE_RATE, partial(sink.advance, start)
+                push = partial(sink.advance, start)
+                yield start / SAMPLE_RATE, partial(_past_hole, sink, reached, start, stop, push)
+                reached = max(reached, start)
                 continue
             if begin + len(pcm) < (self._audio_end - STEP_S) * SAMPLE_RATE and begin >= first:
                 self._demuxer.astray += 1
                 continue
-            part = pcm[start - begin : int(min(stop - begin, len(pcm)))]
+            part = pcm[start - begin : int(min(end - begin, len(pcm)))]
             if len(part):
+                write = partial(sink.write, AudioChunk(start, part))
+                push = partial(_past_hole, sink, reached, start, stop, write)
                 reached = start + len(part)
                 self._audio_end = reached / SAMPLE_RATE
-                yield self._audio_end, partial(sink.write, AudioChunk(start, part))
+                yield self._audio_end, push
 
     def _pieces(self, stream: AudioStream) -> Iterator[tuple[int, Floats | None]]:
         """(first sample, sound) as decoded; without sound: there is none before the sample."""
@@ -309,6 +309,14 @@ class FileSource:
         return SourceInfo(
             name, self._video is not None, self._audio is not None, self._start, length, about
         )
+
+
+def _past_hole(
+    sink: AudioSink, reached: int, until: int, stop: Event, push: Callable[[], bool]
+) -> bool:
+    """Do ``push``; before it, fill a long hole a little at a time: a stop is not to wait for it."""
+    steps = range(reached + FILL, until, FILL)
+    return all(not stop.is_set() and sink.advance(step) for step in steps) and push()
 
 
 def _open(path: Path) -> InputContainer:
