@@ -19,14 +19,14 @@ from streamer.memory import return_pictures
 from streamer.pipeline import Models, Pipeline
 from streamer.preview import Preview
 from streamer.recorder import Recorder
-from streamer.run import Job, Outcome, busy, run_job, tell_once
+from streamer.run import Job, Outcome, busy, first_tables, run_job, tell_once
 from streamer.sources.camera import Camera
 from streamer.sources.file import FileSource
 from streamer.sources.live import Deaf, LiveSource, Part
 from streamer.sources.microphone import Microphone
 from streamer.sources.network import NetworkStream
 from streamer.sources.portaudio import NoMicrophoneError, quiet
-from streamer.tables import Markers, SessionTables, new_session
+from streamer.tables import Markers, new_session
 from streamer.types import SAMPLE_RATE, Source, StreamerError
 
 RECORDING = "recording.mkv"
@@ -89,7 +89,7 @@ def live_session(options: LiveOptions, console: Console) -> Outcome:
         job = Job(
             *(recorded, loaded, config, clock, stop, now, source.info.name, "live"),
             shown if options.dashboard is None else options.dashboard,
-            lambda: SessionTables(folder, loaded.vocabularies(), options.predictions),
+            lambda: first_tables(folder, loaded, options.predictions),
             {},
             desk,
         )

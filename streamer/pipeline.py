@@ -167,8 +167,9 @@ class Pipeline:
             self._bodies["speech"] = self.speech.run
         self.wall_s = self.cpu_s = 0.0
 
-    def run(self, tick: Callable[[], None]) -> None:
-        """Run to the end of the source or to ``stop``; ``tick`` is called a few times a second.
+    def run(self, tick: Callable[[], None], closing: Callable[[], None] = lambda: None) -> None:
+        """Run to the end of the source or to ``stop``; ``tick`` is called a few times a second,
+        ``closing`` before rows are made of data that is cut off there.
 
         Raises what any thread raised, after everything was stopped in order, the open intervals
         were closed and the tables were flushed.
@@ -181,9 +182,9 @@ class Pipeline:
         for thread in threads:
             thread.start()
         try:
-            self._own(tick, began)
+            self._own(tick, closing, began)
         except BaseException:
-            self._abort(threads)
+            self._abort(threads, closing)
             raise
         finally:
             self.speech.dismiss()
@@ -193,7 +194,7 @@ class Pipeline:
             self.wall_s, self.cpu_s = monotonic() - began, cpu() - cpu_before
         self.tables.finish()
 
-    def _own(self, tick: Callable[[], None], began: float) -> None:
+    def _own(self, tick: Callable[[], None], closing: Callable[[], None], began: float) -> None:
         """Take messages until every row is written."""
         last = heard = began
         while not self.analysis.done:
@@ -201,7 +202,8 @@ class Pipeline:
                 message = self._inbox.get(timeout=TICK_S)
             except queue.Empty:
                 message = None
-            if self._stop.is_set():  # before the message that stopping brought about is taken
+            if self._stop.is_set() and self.analysis.closed_by != "stopped":
+                closing()  # before the message that stopping brought about is taken
                 self.analysis.closed_by = "stopped"
             if isinstance(message, Failure):
                 raise message.error
@@ -230,7 +232,7 @@ class Pipeline:
         for model in self._models.all():
             model.stop()
 
-    def _abort(self, threads: list[threading.Thread]) -> None:
+    def _abort(self, threads: list[threading.Thread], closing: Callable[[], None]) -> None:
         """Stop every thread, then save what is there; the error itself matters more."""
         self._stop.set()
         self._stop_models()
@@ -243,5 +245,8 @@ class Pipeline:
             except queue.Empty:
                 continue
         with suppress(Exception):  # such as a full disk: the error on its way matters more
+            if self.analysis.closed_by != "stopped":
+                closing()
             self.analysis.finish("error")
+        with suppress(Exception):
             self.tables.finish()

@@ -1,12 +1,14 @@
 """One session from options to exit status: everything around the pipeline that a user meets."""
 
 import math
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -134,7 +136,7 @@ def replay_file(options: Options, console: Console, cut: Cut | None = None) -> O
             if cut is not None:
                 return cut.reopen(loaded)
             folder = new_session(options.out, options.session, options.file.stem, now)
-            return SessionTables(folder, loaded.vocabularies(), options.predictions)
+            return first_tables(folder, loaded, options.predictions)
 
         asked = options.start, options.duration, options.predictions
         job = Job(
@@ -149,19 +151,29 @@ def replay_file(options: Options, console: Console, cut: Cut | None = None) -> O
         source.close()
 
 
+def first_tables(folder: Path, loaded: Models, predictions: bool) -> SessionTables:
+    """The tables of a new session. Its folder is removed again if there is no room for them."""
+    try:
+        return SessionTables(folder, loaded.vocabularies(), predictions)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def run_job(job: Job, console: Console, name: str) -> Outcome:
     """Run a session to its end and say what it came to; ``name`` is what its problems are of."""
     aside, provider = job.aside, provider_of(job.loaded)
     with job.tables() as tables, signals(job.stop) as caught:
         pipeline = Pipeline(job.source, job.loaded, job.config, job.clock, tables, job.stop)
         timeline, refresh_s = pipeline.analysis.timeline, job.config.agreement.refresh_s
-        report = AgreementFile(tables.folder, timeline, refresh_s, tables.writer.later)
+        report = AgreementFile(tables.folder, timeline, refresh_s, tables.later)
 
         told = False
 
         def before() -> None:
             nonlocal told
-            report.tick()
+            if not tables.catching_up:
+                report.tick()
             if not told and not job.dashboard and (why := screen.trouble(pipeline)):
                 told = True
                 warn(console, why)
@@ -176,19 +188,20 @@ def run_job(job: Job, console: Console, name: str) -> Outcome:
         display = screen.display(console, now, before, rate, job.dashboard)
         about = summary.opening(pipeline, job.loaded, job.config, job.speed, job.started)
         about |= job.about
-        try:
-            run_session(pipeline, tables.folder, about, display, caught, aside)
-        except BaseException:
-            with suppress(StreamerError):  # that one matters more
+
+        def conclude() -> None:
+            with busy(console, "Working out the agreement of face and voice…"):
                 report.finish()
+
+        try:
+            run_session(pipeline, tables.folder, about, display, caught, aside, conclude)
+        except BaseException:
             if caught and tables.catching_up:
                 raise StreamerError(
                     f"stopped before it came to where {tables.folder} ends: nothing has changed",
                     status=128 + caught[0],
                 ) from None
             raise
-        with busy(console, "Working out the agreement of face and voice…"):
-            report.finish()
     for problem in job.source.problems:
         warn(console, f"{name}: {problem}")
     for modality, baseline in pipeline.baselines.items():
@@ -212,15 +225,35 @@ def run_session(
     display: AbstractContextManager[Callable[[], None]],
     caught: list[int],
     aside: Aside | None = None,
+    conclude: Callable[[], None] = lambda: None,
 ) -> None:
     """Run to the end, shown by ``display``'s tick, with session.json before and after: ``about``
-    becomes what it says. ``caught`` holds the signal that stopped it.
+    becomes what it says. ``caught`` holds the signal that stopped it. ``conclude`` writes what
+    must be there when session.json says that the session is complete.
+
+    A session that is gone on with is left as it was until all its rows came again.
     """
-    write_summary(folder, about)
+    tables, save = pipeline.tables, partial(write_summary, folder, about)
+
+    def closing() -> None:
+        if isinstance(replay := about.get("replay"), dict) and "rows" not in replay:
+            about["replay"] = replay | {"rows": dict(tables.rows)}
+            if not tables.catching_up:
+                save()  # first: nothing that ends the program now may leave rows that never come
+
+    if not tables.catching_up:
+        try:
+            save()
+        except StreamerError:
+            if not (folder / "session.json").exists():  # none has begun: leave its name free
+                tables.close()
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+    tables.caught_up = save
     ended, error = "end", None
     try:
         with display as tick:
-            pipeline.run(tick)
+            pipeline.run(tick, closing)
     except BaseException as failure:
         ended, error = "error", str(failure) or type(failure).__name__
         raise
@@ -228,10 +261,14 @@ def run_session(
         if caught:
             ended = signal.Signals(caught[0]).name
         about |= summary.closing(pipeline, ended, error)
+        if ended != "end":  # it may have been stopped when all rows were there
+            with suppress(StreamerError):
+                closing()
         if aside is not None:
             about |= aside.summary() | ({"ended_by": ended} if error else {})
-        with suppress(StreamerError) if error else nullcontext():  # that one matters more
-            write_summary(folder, about)
+        for last in () if tables.catching_up else (conclude, save):
+            with suppress(StreamerError) if error else nullcontext():  # that one matters more
+                last()
 
 
 @contextmanager

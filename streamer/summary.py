@@ -51,8 +51,15 @@ def opening(
             }
             for model in loaded.all()
         ],
-        "config": config.model_dump(),
+        "config": _settled(config),
     }
+
+
+def _settled(config: Config) -> dict[str, object]:
+    """The configuration, as it is from any folder."""
+    folder = config.models.dir
+    models = config.models.model_copy(update={"dir": folder and str(Path(folder).absolute())})
+    return config.model_copy(update={"models": models}).model_dump()
 
 
 def replayed(
@@ -60,6 +67,7 @@ def replayed(
 ) -> dict[str, object]:
     """What session.json keeps of a replay, to be able to go on with it. Raises StreamerError."""
     return {
+        "file": os.fsencode(file.absolute()).decode(errors="replace"),
         "start_s": start,
         "duration_s": duration,
         "predictions": predictions,

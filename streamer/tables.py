@@ -5,8 +5,8 @@ import io
 import math
 import os
 import re
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from streamer.agreement import Transition
+from streamer.catchup import Known
 from streamer.journal import Journal, replace
 from streamer.pairing import Pair
 from streamer.predictions import columns, row
@@ -25,7 +26,7 @@ from streamer.types import (
     StreamerError,
     Vocabulary,
 )
-from streamer.writer import Store, Writer
+from streamer.writer import MOST_WAITING, Job, Store, Writer
 
 MODALITIES: tuple[Modality, ...] = ("face", "voice")
 _DETAILS = "native_label,valence,arousal"
@@ -88,7 +89,8 @@ class SessionTables:
     says which and why) and ``finish`` raises. Rows between two syncs are written together, or none.
 
     vocabularies: the models' own labels, for the column native_label. journal: of a session to go
-    on with, whose tables are good: the rows that they have must come again, and are not written.
+    on with, whose tables are good: the rows that they have, or the first ``keep`` of each, must
+    come again, and are not written; only then is anything changed, and ``caught_up`` called.
     Raises StreamerError if the folder can't be made or written, or the session exists already.
     """
 
@@ -98,19 +100,25 @@ class SessionTables:
         vocabularies: Mapping[Modality, Vocabulary] | None = None,
         predictions: bool = False,
         journal: Journal | None = None,
+        keep: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder
+        self.rows = Counter[str]()
+        """How many rows each table was given."""
+        self.caught_up: Callable[[], None] = lambda: None
         self._vocabularies = vocabularies or {}
         self._predictions = predictions
         headers = {name: f"{header}\n" for name, header in HEADERS.items()}
         if predictions:
             for m in MODALITIES:
                 headers[f"{m}_predictions"] = line_of(columns(m, self._vocabularies.get(m)))
-        known = {n: _rows(folder, n, h) for n, h in headers.items()} if journal else {}
-        self._known = {name: rows for name, rows in known.items() if rows}
-        self._held: list[tuple[str, str]] = []
+        self._headers, self._journal = headers, journal
+        self._known = Known(folder, headers, keep) if journal else None
         try:
-            self.writer = Writer(folder, Store(folder, headers, journal))
+            if self._known and not self._known.missing:
+                self._go_on(self._known)
+            else:  # without any table while rows must come again
+                self.writer = Writer(folder, Store(folder, {} if journal else headers, journal))
         except OSError as error:
             raise _unwritable(folder, error) from None
 
@@ -165,6 +173,10 @@ class SessionTables:
             values = row(said, self._vocabularies.get(said.modality), closed_by)
             self._append(f"{said.modality}_predictions", *values)
 
+    def later(self, job: Job) -> None:
+        """Have something else written soon."""
+        self.writer.later(job)
+
     def sync(self) -> None:
         """Bring all rows to the disk, if it takes them soon."""
         self.writer.sync()
@@ -172,11 +184,10 @@ class SessionTables:
     def finish(self) -> None:
         """Bring all rows to the disk at last. Raises StreamerError if some can't be."""
         self.writer.finish()
-        if self.catching_up:
-            missing = sum(map(len, self._known.values()))
+        if self._known:
             raise StreamerError(
-                f"{self.folder} has {missing} rows that did not come again: was data dropped, or "
-                "is this another machine?",
+                f"{self.folder} has {self._known.missing} rows that did not come again: was data "
+                "dropped, or is this another machine?",
                 status=1,
             )
 
@@ -187,7 +198,7 @@ class SessionTables:
     @property
     def catching_up(self) -> bool:
         """Whether rows that were there must still come again. Until then nothing is written."""
-        return bool(self._known)
+        return self._known is not None
 
     @property
     def unsaved(self) -> int:
@@ -196,28 +207,32 @@ class SessionTables:
 
     def unsaved_of(self, table: str) -> int:
         """How many of the last rows of a table are not on the disk yet, or never will be."""
-        held = sum(name == table for name, _ in self._held)
+        held = sum(name == table for name, _ in self._known.held) if self._known else 0
         return held + self.writer.waiting(table) + self.writer.lost[table]
 
     def _append(self, table: str, *row: str) -> None:
         line = line_of(row)
-        if not self._known:
+        if self._known is None:
             self.writer.add(table, line)
-        elif table not in self._known:
-            self._held.append((table, line))
-        elif self._known[table][0] == line:
-            self._known[table].popleft()
-            self._known = {name: rows for name, rows in self._known.items() if rows}
-            if not self._known:
-                for held in self._held:
-                    self.writer.add(*held)
-                self._held = []
-        else:
-            raise StreamerError(
-                f"{table}.csv of {self.folder} says {self._known[table][0].strip()[:60]!r} where "
-                f"now comes {line.strip()[:60]!r}: was data dropped, or is this another machine?",
-                status=1,
-            )
+        elif self._known.take(table, line):
+            self._go_on(self._known)
+        self.rows[table] += 1
+
+    def _go_on(self, known: Known) -> None:
+        """All rows came again: write what comes from here on. Raises StreamerError."""
+        assert self._journal is not None
+        try:
+            known.cut(self._journal)
+            self.writer = Writer(self.folder, Store(self.folder, self._headers, self._journal))
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
+        self._known = None
+        for name, line in known.held:
+            # Before a prediction: what belongs together is not parted.
+            if self.writer.waiting() >= MOST_WAITING // 2 and name.endswith("_predictions"):
+                self.writer.finish()
+            self.writer.add(name, line)
+        self.caught_up()
 
 
 class Markers:
@@ -361,18 +376,6 @@ def _details(vocabulary: Vocabulary | None, label: str, details: tuple[float, ..
         return ["", "", ""]
     affect = ["" if math.isnan(value) else share(value) for value in details[-2:]]
     return [harmless(vocabulary.native(label, details)), *affect]
-
-
-def _rows(folder: Path, table: str, header: str) -> deque[str]:
-    """The lines of a table that is there. Raises StreamerError."""
-    try:
-        text = (folder / f"{table}.csv").read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StreamerError(f"can't read {folder / table}.csv: {error}") from None
-    first, *lines = io.StringIO(text, newline="\n")
-    if first != header:
-        raise StreamerError(f"{folder / table}.csv has other columns: made by another version")
-    return deque(lines)
 
 
 def line_of(row: Sequence[str]) -> str:

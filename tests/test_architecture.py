@@ -27,7 +27,7 @@ LAYERS = [
     ["streamer.config", "streamer.ring", "streamer.sources", "streamer.pace", "streamer.drift"],
     ["streamer.preprocess", "streamer.evaluation", "streamer.evaluation.metrics"],
     ["streamer.journal"],
-    ["streamer.writer"],
+    ["streamer.writer", "streamer.catchup"],
     ["streamer.evaluation.sessions"],
     ["streamer.evaluation.judge"],
     ["streamer.evaluation.figures", "streamer.evaluation.report"],
