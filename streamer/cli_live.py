@@ -14,7 +14,8 @@ from streamer import config as configuration
 from streamer.text import print_json, printable
 from streamer.types import StreamerError
 
-errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, emoji=False)
+errors.soft_wrap = not errors.is_terminal  # a log keeps its lines; a screen breaks them at words
 
 Camera = Annotated[
     str, typer.Option(help="An index, a device's path, a URL (RTSP, RTMP, HTTP, UDP…), or none.")

@@ -110,7 +110,8 @@ def measure(
         calibrate.run(clip, duration, console, how=False)
         return
     with quiet() as file_descriptor:
-        screen = Console(file=file_descriptor, highlight=False, emoji=False, soft_wrap=True)
+        screen = Console(file=file_descriptor, highlight=False, emoji=False)
+        screen.soft_wrap = not screen.is_terminal
         with busy(screen, "Opening the devices…"):
             source = open_devices(camera, microphone, config, LiveClock())
         calibrate.run(source, duration, screen, config.live.av_offset_s)

@@ -319,7 +319,7 @@ def new_session(out: Path, name: str | None, stem: str, now: datetime) -> Path:
                 number += 1
                 folder = out / f"{wanted}-{number}"
     except OSError as error:
-        raise _unwritable(out, error) from None
+        raise _unwritable(out, error, status=2) from None
 
 
 def new_folder(folder: Path) -> Path:
@@ -385,5 +385,5 @@ def line_of(row: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _unwritable(folder: Path, error: OSError) -> StreamerError:
-    return StreamerError(f"can't write to {folder}: {error.strerror or error}", status=1)
+def _unwritable(folder: Path, error: OSError, status: int = 1) -> StreamerError:
+    return StreamerError(f"can't write to {folder}: {error.strerror or error}", status=status)

@@ -142,6 +142,13 @@ def test_tables_of_an_earlier_session_are_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "transitions.csv").read_text(encoding="utf-8") == "mine"
 
 
+def test_an_output_folder_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "statistics").write_text("mine")
+    with pytest.raises(StreamerError, match="File exists") as refused:
+        new_session(tmp_path / "statistics", None, "talk", NOW)
+    assert refused.value.status == 2
+
+
 def test_session_is_named_by_its_start_and_its_file(tmp_path: Path) -> None:
     folder = new_session(tmp_path / "a" / "b", None, "Мой talk (1)", NOW)
     assert folder == tmp_path / "a" / "b" / "20240506-070809_Мой_talk_1"
