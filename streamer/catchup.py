@@ -52,7 +52,7 @@ class Known:
     def cut(self, journal: Journal) -> None:
         """Take out everything else from the tables. Raises OSError."""
         # The journal first: where this is cut short, a repair does the rest.
-        journal.begin({name: (text, len(text.encode())) for name, text in self._texts.items()})
+        journal.begin(self._texts)
         for name, text in self._texts.items():
             with (self._folder / f"{name}.csv").open("ab", buffering=0) as file:
                 if file.tell() == 0:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from streamer.plain_yaml import NOT_YAML, RefusedError, parse
+from streamer.plain_yaml import NOT_YAML, parse, why
 from streamer.resources import default_config, user_config
 from streamer.types import StreamerError
 
@@ -169,9 +169,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> Config:
         try:
             value = parse(text)
         except NOT_YAML as error:
-            what = (
-                error.problem if isinstance(error, RefusedError) else "the value is not valid YAML"
-            )
+            what = why(error, "the value is not valid YAML")
             raise StreamerError(f"{origin}: {what}") from None
         _merge(values, {section: {name: value}}, origin)
     try:
@@ -193,8 +191,7 @@ def _read(path: Path) -> dict[str, Any]:
     except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        what = error.problem if isinstance(error, RefusedError) else "not valid YAML"
-        raise StreamerError(f"{path}: {what}{where}") from None
+        raise StreamerError(f"{path}: {why(error, 'not valid YAML')}{where}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -174,11 +174,13 @@ class Journal(AppendFile):
                     return
                 self.close()
 
-    def begin(self, tables: Mapping[str, tuple[str, int]]) -> None:
-        """Start anew, for tables that have this text already, of so many bytes: the journal knows
-        all of it, whatever becomes of the tables.
+    def begin(self, texts: Mapping[str, str]) -> None:
+        """Start anew, for tables that have this text already: the journal knows all of it, whatever
+        becomes of the tables.
         """
         self.clear()
+        # Older versions noted a header and more bytes: it is told by these what is all of a table.
+        tables = {name: (text, len(text.encode())) for name, text in texts.items()}
         self.append(_sealed({"journal": 1, "tables": tables}))
         self.sync()
         sync_folder(self.path.parent)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from streamer.predictions import PROBS
 from streamer.tables import HEADERS, TABLES, Markers, line_of, replace_file, seconds
+from streamer.text import counted
 from streamer.types import StreamerError
 
 NOTHING = {"", "Unknown"}
@@ -53,10 +54,10 @@ class Held:
         had, now = Counter(self.lines), Counter(lines)
         out, back = (had - now).total(), (now - had).total()
         if out:
-            self.told.append(f"{count(out)} without a partner taken out")
+            self.told.append(f"{counted(out, 'row')} without a partner taken out")
             self.taken = True
         if back or not out:
-            self.told.append(f"{count(back)} put back from the intervals")
+            self.told.append(f"{counted(back, 'row')} put back from the intervals")
         self.lines = lines
 
 
@@ -178,7 +179,7 @@ def _take_rows(table: Held, rest: bytes) -> None:
             torn += len(raw)
             table.taken |= whole and bool(raw.strip(BLANK))
     if torn:
-        table.told.append(f"{torn} byte{'s' * (torn != 1)} of torn rows cut")
+        table.told.append(f"{counted(torn, 'byte')} of torn rows cut")
 
 
 def plain(data: bytes) -> tuple[bytes, list[str]]:
@@ -243,8 +244,3 @@ def keep(folder: Path, path: Path) -> str:
             file.write(path.read_bytes())
             return beside.name
         number += 1
-
-
-def count(rows: int) -> str:
-    """So many rows, in words."""
-    return f"{rows} row{'s' * (rows != 1)}"

@@ -20,6 +20,11 @@ class RefusedError(yaml.MarkedYAMLError):
     """YAML that is not taken; ``problem`` says why."""
 
 
+def why(error: Exception, otherwise: str) -> str:
+    """What is wrong with YAML that is not taken, for people; ``otherwise`` if it is none."""
+    return (error.problem if isinstance(error, RefusedError) else None) or otherwise
+
+
 def parse(text: str) -> Any:
     """The value that ``text`` stands for. Raises what NOT_YAML has."""
     # The loader is a safe one: it makes plain values only.

@@ -15,8 +15,9 @@ from typing import Any
 from streamer.agreement_file import pretty
 from streamer.figures import document
 from streamer.journal import JOURNAL, Journal, Record, sync_folder
-from streamer.mending import Mending, Values, as_written, count, keep, plain, span
+from streamer.mending import Mending, Values, as_written, keep, plain, span
 from streamer.tables import MODALITIES, TABLES, replace_file, write_summary
+from streamer.text import counted
 from streamer.timeline import Timeline
 from streamer.types import EMOTIONS, Interval, Modality, StreamerError
 
@@ -79,7 +80,7 @@ def _from_journal(folder: Path, record: Record) -> list[str]:
             kept = _common(text, wanted)
             if text != wanted:
                 back = wanted[kept:].count(b"\n")
-                told.append(f"{count(back)} put back{_cut(folder, path, text[kept:])}")
+                told.append(f"{counted(back, 'row')} put back{_cut(folder, path, text[kept:])}")
             done.append(f"{path.name}: {', '.join(told)}")
             replace_file(folder, path.name, wanted)
     # Rows are in the journal first. Where tables go on beyond it, it was damaged in its middle.
@@ -96,7 +97,7 @@ def _common(data: bytes, wanted: bytes) -> int:
 def _cut(folder: Path, path: Path, rest: bytes) -> str:
     """Say what is cut off; keep the file if there are whole rows in it."""
     if rows := rest.count(b"\n"):
-        return f", {count(rows)} taken out (kept in {keep(folder, path)})"
+        return f", {counted(rows, 'row')} taken out (kept in {keep(folder, path)})"
     return f", {len(rest)} bytes of a torn row cut" if rest else ""
 
 

@@ -20,7 +20,7 @@ from streamer.config import Config, SegmenterConfig
 from streamer.pipeline import segmenter
 from streamer.predictions import AFFECT, FACE_ID, PROBS, vocabulary_of
 from streamer.tables import HEADERS, Table, face_row, interval_row, new_folder, write_summary
-from streamer.text import printable
+from streamer.text import lines, printable
 from streamer.types import (
     EMOTIONS,
     ClosedBy,
@@ -33,7 +33,6 @@ from streamer.types import (
 )
 
 TABLES: dict[Modality, str] = {"face": "video_intervals", "voice": "voice_intervals"}
-LONGEST_LINE = 1 << 16
 TOLERANCE = 0.01
 """By how much seven rounded probabilities may miss 1."""
 LAST_S = 1.0
@@ -152,7 +151,7 @@ class PredictionTable:
 
     def _rows(self) -> Iterator[list[str]]:
         """The fields of each line that is not empty; no line is read beyond any bound."""
-        reader = csv.reader(iter(lambda: self.file.readline(LONGEST_LINE), ""))
+        reader = csv.reader(lines(self.file))
         try:
             for row in reader:
                 self._line = reader.line_num

@@ -6,14 +6,24 @@ import json
 import math
 import re
 import sys
+from collections.abc import Iterator
 from io import TextIOWrapper
+from typing import TextIO
 
+LONGEST_LINE = 1 << 16
 _CONTROL = re.compile(r"[^\n\x20-\x7e]")
 
 
 def printable(text: str) -> str:
     """No control characters, and one line. To be printed without markup."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file. One that is longer than LONGEST_LINE comes in pieces: nothing is read
+    beyond any bound.
+    """
+    return iter(lambda: file.readline(LONGEST_LINE), "")
 
 
 def counted(number: int, word: str) -> str:

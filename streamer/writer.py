@@ -49,8 +49,7 @@ class Store:
                 self._tables[name] = AppendFile(path, None if journal else header, known)
             self._journal = journal or Journal(folder)
             # In one line: it is in the journal wholly, or the tables are as they were.
-            there = {n: (t.content().decode(), t.length) for n, t in self._tables.items()}
-            self._journal.begin(there)
+            self._journal.begin({n: t.content().decode() for n, t in self._tables.items()})
         except BaseException:
             self.close(keep=False)
             raise

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.evaluation.metrics import NONE, STEP_S, Span
+from streamer.text import lines
 from streamer.types import EMOTIONS, StreamerError
 
 LONGEST_S = 48 * 3600.0
-LONGEST_LINE = 1 << 16
 NOTHING = ("", "none", "noface", "unknown", "nan")
 """What stands for no emotion."""
 _INDEX = {name.lower(): k for k, name in enumerate(EMOTIONS)} | dict.fromkeys(NOTHING, NONE)
@@ -167,8 +167,7 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[_Row]:
         raise StreamerError(f"{path}: not a plain file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            # No line is read beyond any bound.
-            reader = csv.reader(iter(lambda: file.readline(LONGEST_LINE), ""))
+            reader = csv.reader(lines(file))
             header = [name.strip().lower() for name in next(reader, [])]
             named = [name for name in header if name]
             if len(set(named)) < len(named):
