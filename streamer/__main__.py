@@ -14,6 +14,9 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the program: whatever happens it ends with its exit status, and without a traceback."""
+    # NumPy's linear algebra, of which next to nothing is used, would start a thread for each other
+    # core, and they look for work in a busy loop: .2 CPU seconds of every start on two cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = _flushed(_run())
     if any(thread.daemon for thread in threading.enumerate()):
         # A driver, a network library or a dead disk holds it: it may not wake in what is torn down.

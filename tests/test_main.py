@@ -11,7 +11,7 @@ from commands import ROOT
 
 from streamer.resources import demo_clip
 
-FULL = Path("/dev/full")
+FULL, TASKS = Path("/dev/full"), Path("/proc/self/task")
 BEGIN = """
 import atexit, os, signal, sys, threading
 from streamer import __main__ as program, cli
@@ -31,6 +31,14 @@ def main():
     except KeyboardInterrupt:
         raise ImportError("initialization failed")
 """
+THREADS = """
+import atexit, os, sys
+from streamer import __main__ as program
+sys.argv = ["streamer", "--version"]
+count = lambda: len(os.listdir("/proc/self/task"))
+atexit.register(lambda: print(count(), "numpy" in sys.modules, os.environ["OPENBLAS_NUM_THREADS"]))
+program.main()
+"""
 FAILS = "def main(): raise ImportError('initialization failed')"
 
 
@@ -48,6 +56,17 @@ def test_a_thread_that_hangs_in_a_library_is_not_torn_down() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "all is written\n", "")
     done = ended(ENDS)
     assert (done.returncode, done.stdout, done.stderr) == (3, "torn down\n", "")
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="a process's threads are told by Linux alone")
+@pytest.mark.parametrize(("asked", "said"), [(None, "1 True 1"), ("2", "True 2")])
+def test_numpy_starts_no_threads_unless_asked(asked: str | None, said: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    if asked:
+        environment["OPENBLAS_NUM_THREADS"] = asked
+    command = [sys.executable, "-c", THREADS]
+    out = subprocess.check_output(command, cwd=ROOT, env=environment, text=True, timeout=60)
+    assert out.splitlines()[-1].endswith(said)
 
 
 def test_an_interrupted_start_is_no_error() -> None:
