@@ -75,6 +75,12 @@ class VoiceActivity:
         probs, self._h, self._c = self._model.run(
             input=np.concatenate([before, rows], axis=1), h=self._h, c=self._c
         )
+        if probs.size != len(rows):
+            raise StreamerError(
+                f"model {self._model.manifest.name}: it answered {probs.shape} for "
+                f"{len(rows)} pieces of sound",
+                status=1,
+            )
         self._before = rows[-1, -self._context :]
         at = np.arange(self._done, self._done + len(rows)) % len(self._voiced)
         self._voiced[at] = probs.reshape(-1) >= self._threshold

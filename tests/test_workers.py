@@ -32,6 +32,7 @@ from streamer.types import (
     SpanReply,
     SpanRequest,
     StreamEnd,
+    StreamerError,
 )
 from streamer.workers import FaceWorker, SpeechWorker
 
@@ -176,6 +177,18 @@ def test_a_machine_that_slept_for_hours_is_awake_at_once() -> None:
     assert chunks < 40 * 32
     assert vad.share(morning, ring.end) == pytest.approx(1, abs=0.04)
     assert vad.share(morning - 10 * SAMPLE_RATE, morning) == 0
+
+
+def test_a_voice_activity_model_that_answers_for_other_pieces_is_refused() -> None:
+    def listen(input: Floats, h: Floats, c: Floats) -> list[Any]:  # noqa: A002
+        probs, *state = hear_speech(input, h, c)
+        return [probs[1:], *state]
+
+    ring = AudioRing(30, lossless=False)
+    vad = VoiceActivity(models(vad=listen).vad, 0.5, ring, 30)
+    ring.write(AudioChunk(0, np.full(SAMPLE_RATE, 0.4, np.float32)))
+    with pytest.raises(StreamerError, match=r"it answered \(7,.*\) for 8 pieces of sound"):
+        vad.advance(ring.end)
 
 
 def test_windows_lie_around_the_grid_cut_at_both_ends() -> None:
