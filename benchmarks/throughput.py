@@ -1,6 +1,6 @@
 """The models alone over a recording's frames and windows, then the whole pipeline on the file.
 
-    python benchmarks/throughput.py [FILE] [--rate-hz 10] [--rounds 5]
+    python benchmarks/throughput.py [FILE] [--rate-hz 10] [--rounds 5] [--set KEY=VALUE ...]
 
 Without FILE the demo clip is used, at its own size and enlarged to 720p. The models alone: frames
 and sound are decoded beforehand into memory, then face detection, face emotion, voice activity and
@@ -31,8 +31,8 @@ from streamer.types import Image, Message
 from streamer.workers import SpeechWorker
 
 
-def decoded(path: Path, config: Config) -> tuple[list[Image], AudioRing]:
-    """The pictures that the face's grid wants, and all the sound."""
+def decoded(path: Path, config: Config) -> tuple[list[tuple[float, Image]], AudioRing]:
+    """The pictures that the face's grid wants, each with its time in s, and all the sound."""
     frames = FrameRing(config.face.rate_hz, 100_000, lossless=False)
     audio = AudioRing(3600, lossless=False)
     source = FileSource(path, FreeClock(), max_px=config.face.max_px)
@@ -40,16 +40,18 @@ def decoded(path: Path, config: Config) -> tuple[list[Image], AudioRing]:
     source.close()
     pictures = []
     while (frame := frames.take()) is not None:
-        pictures.append(frame.load())
+        pictures.append((frame.t, frame.load()))
     return pictures, audio
 
 
-def models_alone(loaded: Models, config: Config, pictures: list[Image], audio: AudioRing) -> float:
+def models_alone(
+    loaded: Models, config: Config, pictures: list[tuple[float, Image]], audio: AudioRing
+) -> float:
     """Wall seconds of the models over everything, nothing else."""
     reader, listen = face_and_voice(loaded, config, audio)
     began = monotonic()
-    for picture in pictures:
-        reader.read(picture, 0.0)
+    for t, picture in pictures:
+        reader.read(picture, t)
     listen()
     return monotonic() - began
 
@@ -103,6 +105,7 @@ def main() -> None:
     ask.add_argument("file", nargs="?", type=Path)
     ask.add_argument("--rate-hz", type=float, nargs="*", default=[10.0, 25.0])
     ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--set", nargs="*", default=[], help="settings, as of `streamer replay`")
     asked = ask.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = {asked.file.name: asked.file} if asked.file else {}
@@ -110,7 +113,7 @@ def main() -> None:
             files = {"480p": demo_clip(), "720p": enlarged(Path(folder) / "demo720.mp4")}
         for name, path in files.items():
             for rate in asked.rate_hz:
-                config = configuration.load(None, [f"face.rate_hz={rate}"])
+                config = configuration.load(None, [*asked.set, f"face.rate_hz={rate}"])
                 measure(name, path, config, asked.rounds)
 
 

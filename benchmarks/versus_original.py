@@ -3,7 +3,8 @@
     python benchmarks/versus_original.py [CLIP] [--cache FOLDER] [--only WORD ...]
 
 CLIP: by default the bundled demo clip enlarged to 720p. Each contender runs in a process of its
-own, one after another; its CPU seconds and peak memory are what the system says of that process.
+own, one after another (short ones five times: the median counts); its CPU seconds and peak memory
+are what the system says of that process.
 The exported models (some 4 GB, made with random weights the first time) stay in FOLDER.
 
 The original (RuslanAntonov/video_and_speech_emotion_recognition, 2022), rebuilt: the whole clip in
@@ -29,6 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FACENET = "facenet-pytorch==2.6.0"
 INTERVALS_HZ = 24 / 10.08
+SHORT_S, ROUNDS = 5, 5
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,16 @@ def run(contender: Contender, clip: Path, cache: Path) -> Cost:
     return Cost(cpu, wall, told.get("first", first or wall), memory, told.get("said", ""))
 
 
+def typical(contender: Contender, clip: Path, cache: Path) -> Cost:
+    """One run, or of a short one the median by CPU time of five: others on the machine make a tenth
+    of it.
+    """
+    costs = [run(contender, clip, cache)]
+    while costs[0].wall < SHORT_S and len(costs) < ROUNDS:
+        costs.append(run(contender, clip, cache))
+    return sorted(costs, key=lambda cost: cost.cpu)[len(costs) // 2]
+
+
 def rows(path: Path) -> int:
     """Lines of a table that may be being written."""
     return path.read_bytes().count(b"\n")
@@ -314,7 +326,7 @@ def show(costs: dict[Contender, Cost], media: float, load: tuple[float, float]) 
 
 
 def main() -> None:
-    """Prepare, run each contender once, and print."""
+    """Prepare, run each contender, and print."""
     ask = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -348,7 +360,7 @@ def main() -> None:
     costs, media = {}, duration(clip)
     try:
         for contender in track(chosen, "replaying", console=Console(stderr=True)):
-            costs[contender] = cost = run(contender, clip.resolve(), cache)
+            costs[contender] = cost = typical(contender, clip.resolve(), cache)
             print(f"{contender.name}: {cost.cpu / media:.3f} CPU s / media s", file=sys.stderr)
     except KeyboardInterrupt:  # what was measured is shown
         print(f"{contender.name}: stopped", file=sys.stderr)
