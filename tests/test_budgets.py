@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from budgets import BUDGETS, HISTORY, compare
+from budgets import BUDGETS, HISTORY, Figures, Row, last_row, show, too_much
 from numpy.typing import NDArray
 from soak_live import Sample, judge
 from trend import Trend
@@ -69,17 +69,26 @@ def test_what_grows_is_told(figure: str, an_hour: float, told: str) -> None:
     assert line.startswith(told)
 
 
-def test_what_costs_more_than_in_the_last_row_is_told() -> None:
+def test_what_costs_more_than_in_the_last_row_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     here = {"python": "3.11", "processor": "A"}
     old, last = ({b.name: str(v) for b in BUDGETS} | here for v in (1.0, 2.0))
     same = {b.name: 2.0 for b in BUDGETS}
-    assert compare(same, here, []) == []
-    assert compare(same, here, [old, last]) == []
-    assert compare(same | {"peak_mb": 2.2}, here, [old, last]) == []
+
+    def told(now: Figures, here: Row, rows: list[Row]) -> list[str]:
+        held = last_row(here, rows)
+        show(now, *held)
+        over = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "MUCH" in line]
+        assert over == too_much(now, *held)
+        return over
+
+    assert told(same, here, []) == []
+    assert told(same, here, [old, last]) == []
+    assert told(same | {"peak_mb": 2.2}, here, [old, last]) == []
     much = same | {"peak_mb": 2.4, "pipeline_cost": 2.4}
-    assert compare(much, here, [old, last]) == ["pipeline_cost", "peak_mb"]
+    assert told(much, here, [old, last]) == ["pipeline_cost", "peak_mb"]
     there = here | {"processor": "B"}
-    assert compare(much, there, [old, last]) == ["peak_mb"]
+    assert told(much, there, [old, last]) == ["peak_mb"]
+    assert too_much({"pipeline_cost": 2.4}, *last_row(here, [old, last])) == ["pipeline_cost"]
 
 
 def test_the_history_has_every_figure() -> None:
