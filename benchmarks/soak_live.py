@@ -157,12 +157,12 @@ def session(out: Path, url: str, warm: float, seconds: float, traced: bool) -> N
     sampler = Sampler(out, warm, seconds)
 
     class Sampled(Pipeline):
-        def run(self, tick: Callable[[], None]) -> None:
+        def run(self, tick: Callable[[], None], *others: Any) -> None:
             def both() -> None:
                 tick()
                 sampler.tick(self)
 
-            super().run(both)
+            super().run(both, *others)
 
     vars(run)["Pipeline"] = Sampled
     fill()
@@ -285,6 +285,7 @@ def main() -> None:
             out.mkdir()
             command = [sys.executable, __file__, str(asked.minutes), "--warm", str(asked.warm)]
             command += ["--session", str(out), url]
+            env = env | {"OPENBLAS_NUM_THREADS": "1"}  # as the program's way in sets it
             with (out / "log").open("w") as log:
                 child = subprocess.Popen([*command, str(k)], env=env, cwd=ROOT, stdout=log)
             stack.callback(child.kill)

@@ -2,13 +2,19 @@
 
 import csv
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soak_live
 from budgets import BUDGETS, HISTORY, Figures, Row, last_row, show, too_much
 from numpy.typing import NDArray
 from soak_live import Sample, judge
 from trend import Trend
+
+from streamer import cli, run
+from streamer.resources import demo_clip
 
 TIMES = np.arange(120) / 720  # ten minutes, every 5 s, h
 
@@ -67,6 +73,28 @@ def test_a_flat_session_is_let_pass() -> None:
 def test_what_grows_is_told(figure: str, an_hour: float, told: str) -> None:
     (line,) = judge(sampled(**{figure: an_hour}), 0.0)
     assert line.startswith(told)
+
+
+def test_a_sampled_session_is_the_program_and_leaves_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = cli.main
+
+    def replayed() -> None:
+        sys.argv = ["streamer", "replay", str(demo_clip()), "--duration", "1", "--speed", "max"]
+        sys.argv += ["--out", str(tmp_path / "out")]
+        program()
+
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(run, "Pipeline", run.Pipeline)  # it is put back
+    monkeypatch.setattr(cli, "main", replayed)
+    monkeypatch.setattr(soak_live, "EVERY_S", 0.0)
+    with pytest.raises(SystemExit) as ended:
+        soak_live.session(tmp_path, "", 1.0, 2.0, traced=False)
+    assert ended.value.code == 0
+    samples = soak_live.samples(tmp_path)
+    assert samples
+    assert all(sample["rss"] > 10 and sample["threads"] >= 1 for sample in samples)
 
 
 def test_what_costs_more_than_in_the_last_row_is_told(capsys: pytest.CaptureFixture[str]) -> None:
