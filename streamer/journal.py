@@ -38,6 +38,10 @@ class ChangedError(OSError):
         super().__init__(errno.EIO, f"{path.name} was changed by another program")
 
 
+class TakenError(StreamerError):
+    """Another run writes the session."""
+
+
 class AppendFile:
     """A file that only grows, by what is appended between two syncs at a time.
 
@@ -127,6 +131,8 @@ class AppendFile:
             raise ChangedError(self.path)  # without reading it all again, 8 times a second
         file = self.path.open("r+b", buffering=0)
         try:
+            self._claim(file)
+            file.seek(0)
             data = file.read()
             found, more, rest = data[: self._length], data[self._length :], b""
             if len(found) < self._length:
@@ -145,6 +151,9 @@ class AppendFile:
         finally:
             file.close()
 
+    def _claim(self, file: FileIO) -> None:
+        """See to it that nobody else writes an opened file. Raises TakenError."""
+
     def content(self) -> bytes:
         """What was written. Raises OSError if it is nowhere any more."""
         self._file.seek(0)
@@ -160,7 +169,7 @@ class Journal(AppendFile):
     """rows.journal of a session, locked for as long as it is open.
 
     A lock ends with its process, however that ends: none is ever stale. Where the file system has
-    no locks there is none. Raises StreamerError if another process has it, OSError.
+    no locks there is none. Raises TakenError if another process has it, OSError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -169,7 +178,11 @@ class Journal(AppendFile):
             with suppress(FileNotFoundError):  # its last owner removes it just now: make another
                 path.touch()
                 super().__init__(path)
-                self._lock()
+                try:
+                    self._claim(self._file)
+                except TakenError:
+                    self.close()
+                    raise
                 if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
                     return
                 self.close()
@@ -195,7 +208,7 @@ class Journal(AppendFile):
         self.append(_sealed(list(rows)))
 
     def read(self, known: Collection[str]) -> "Record | None":
-        """What it holds; None: nothing. Raises StreamerError if no session with these tables
+        """What it holds; None: no table. Raises StreamerError if no session with these tables
         wrote that: a checksum says that a line is whole, not whose it is.
         """
         self._file.seek(0)
@@ -219,24 +232,22 @@ class Journal(AppendFile):
 
     def _make_again(self) -> None:
         super()._make_again()
-        self._lock()
+        self._claim(self._file)
 
     def _find_again(self) -> None:
         with suppress(ChangedError):  # the tables have its rows too: those to come must go there
             super()._find_again()
-        self._lock()
 
-    def _lock(self) -> None:
-        number = self._file.fileno()
+    def _claim(self, file: FileIO) -> None:
+        number = file.fileno()
         try:
             if sys.platform == "win32":
-                self._file.seek(_LOCKED_BYTE)
+                file.seek(_LOCKED_BYTE)
                 msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
             else:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            self.close()
-            raise StreamerError(
+            raise TakenError(
                 f"session {self.path.parent} is being written by another run"
             ) from None
         except OSError:
@@ -251,13 +262,15 @@ class Record:
 
     tables: dict[str, tuple[str, int]]
     rows: dict[str, list[str]]
+    whole: bool
+    """Whether it was read to its end: then no table can rightly go on beyond it."""
 
     @classmethod
     def of(cls, data: bytes, known: Collection[str]) -> Self | None:
         """Read up to the first line that is torn: nothing after it was ever acknowledged."""
         entries = list(_entries(data))
-        if not entries:
-            return None
+        if not entries or not entries[0]["tables"]:
+            return None  # a resume that was killed before all rows came has noted no table yet
         tables: dict[str, tuple[str, int]] = {}
         for name, (header, size) in entries[0]["tables"].items():
             if name not in known or type(size) is not int or size < 0:
@@ -267,7 +280,8 @@ class Record:
         for entry in entries[1:]:
             for name, line in entry:
                 rows[name].append(_line(line))
-        return cls(tables, rows)
+        read = len(b"".join(data.splitlines(keepends=True)[: len(entries)]))
+        return cls(tables, rows, b"\n" not in data[read:])
 
     def text(self, table: str) -> str:
         """All that a table is to hold."""

@@ -60,6 +60,16 @@ class Held:
             self.told.append(f"{counted(back, 'row')} put back from the intervals")
         self.lines = lines
 
+    def write(self, folder: Path) -> list[str]:
+        """Do it; a line if the file changed."""
+        if self.content == self.data:
+            return []
+        path, told = folder / f"{self.name}.csv", ", ".join(self.told)
+        if self.taken:
+            told += f" (kept in {keep(folder, path)})"
+        replace_file(folder, path.name, self.content)
+        return [f"{path.name}: {told}"]
+
 
 class Mending:
     """What is to be done to a session's tables. Raises StreamerError if that can't be known.
@@ -80,16 +90,7 @@ class Mending:
 
     def write(self) -> list[str]:
         """Do it; a line for each table that changed."""
-        done = []
-        for table in self._tables.values():
-            if table.content == table.data:
-                continue
-            path, told = self._folder / f"{table.name}.csv", ", ".join(table.told)
-            if table.taken:
-                told += f" (kept in {keep(self._folder, path)})"
-            replace_file(self._folder, path.name, table.content)
-            done.append(f"{path.name}: {told}")
-        return done
+        return [line for table in self._tables.values() for line in table.write(self._folder)]
 
     def _pair(self, has_sound: bool) -> None:
         """Make the four paired tables agree: the rows of face and voice that both are there, then
@@ -125,6 +126,12 @@ class Mending:
                 span(row)
                 row["emotion"], row["probability"]
         return rows
+
+
+def mend_markers(folder: Path) -> list[str]:
+    """Make a session's markers good, which no journal has; a line if they changed."""
+    table = _read(folder, "markers")
+    return table.write(folder) if table else []
 
 
 def _read(folder: Path, name: str) -> Held | None:
@@ -167,13 +174,13 @@ def _take_rows(table: Held, rest: bytes) -> None:
     """Take the whole rows of what comes after the header."""
     torn = 0
     for raw in re.findall(rb"[^\n]*\n|[^\n]+$", rest):
-        text = raw.decode("utf-8", "replace")
         try:
+            text = raw.decode()
             row = next(csv.reader([text.removesuffix("\n")]), [])
-        except csv.Error:
+        except (csv.Error, UnicodeDecodeError):
             row = []
         whole = raw.endswith(b"\n")
-        if whole and len(row) == len(table.columns) and not {"\0", "\ufffd"} & set(text):
+        if whole and len(row) == len(table.columns) and b"\0" not in raw:
             table.lines.append(text)
         else:
             torn += len(raw)

@@ -15,7 +15,7 @@ from typing import Any
 from streamer.agreement_file import pretty
 from streamer.figures import document
 from streamer.journal import JOURNAL, Journal, Record, sync_folder
-from streamer.mending import Mending, Values, as_written, keep, plain, span
+from streamer.mending import Mending, Values, as_written, keep, mend_markers, plain, span
 from streamer.tables import MODALITIES, TABLES, replace_file, write_summary
 from streamer.text import counted
 from streamer.timeline import Timeline
@@ -74,17 +74,18 @@ def _from_journal(folder: Path, record: Record) -> list[str]:
         path, wanted = folder / f"{name}.csv", record.text(name).encode()
         data = path.read_bytes() if path.exists() else b""
         text, told = plain(data)
-        if text.startswith(wanted) and b"\n" in text[len(wanted) :]:
+        if not record.whole and text.startswith(wanted) and b"\n" in text[len(wanted) :]:
             beyond = True
         elif data != wanted:
             kept = _common(text, wanted)
             if text != wanted:
-                back = wanted[kept:].count(b"\n")
-                told.append(f"{counted(back, 'row')} put back{_cut(folder, path, text[kept:])}")
+                if back := wanted[kept:].count(b"\n"):
+                    told.append(f"{counted(back, 'row')} put back")
+                told += _cut(folder, path, text[kept:])
             done.append(f"{path.name}: {', '.join(told)}")
             replace_file(folder, path.name, wanted)
     # Rows are in the journal first. Where tables go on beyond it, it was damaged in its middle.
-    return done + (_from_tables(folder) if beyond else [])
+    return done + (_from_tables(folder) if beyond else mend_markers(folder))
 
 
 def _common(data: bytes, wanted: bytes) -> int:
@@ -94,11 +95,11 @@ def _common(data: bytes, wanted: bytes) -> int:
     return data.rfind(b"\n", 0, end) + 1
 
 
-def _cut(folder: Path, path: Path, rest: bytes) -> str:
-    """Say what is cut off; keep the file if there are whole rows in it."""
+def _cut(folder: Path, path: Path, rest: bytes) -> list[str]:
+    """What is cut off, if anything; the file is kept if there are whole rows in it."""
     if rows := rest.count(b"\n"):
-        return f", {counted(rows, 'row')} taken out (kept in {keep(folder, path)})"
-    return f", {len(rest)} bytes of a torn row cut" if rest else ""
+        return [f"{counted(rows, 'row')} taken out (kept in {keep(folder, path)})"]
+    return [f"{counted(len(rest), 'byte')} of a torn row cut"] if rest else []
 
 
 def _from_tables(folder: Path) -> list[str]:

@@ -23,6 +23,7 @@ from streamer.tables import HEADERS, Table, face_row, interval_row, new_folder, 
 from streamer.text import lines, printable
 from streamer.types import (
     EMOTIONS,
+    UNKNOWN,
     ClosedBy,
     Floats,
     Modality,
@@ -246,7 +247,7 @@ def _segment(
     }
     write_summary(out, about)
     predictions = without = rows = 0
-    end, seconds, ended, error = 0.0, dict.fromkeys(EMOTIONS, 0.0), "error", None
+    end, seconds, ended, error = 0.0, dict.fromkeys((*EMOTIONS, UNKNOWN), 0.0), "error", None
     machine, changes = segmenter(modality, config.segmenter), Transitions([modality])
     as_row = face_row if modality == "face" else interval_row
     written = Table(out / f"{TABLES[modality]}.csv", HEADERS[TABLES[modality]].split(","))
@@ -264,8 +265,8 @@ def _segment(
                 seconds[interval.label] += interval.end - interval.start
                 written.append(*as_row(interval, table.vocabulary))
         ended = table.closed_by
-    except StreamerError as failure:
-        error = str(failure)
+    except BaseException as failure:
+        error = str(failure) or type(failure).__name__
         raise
     finally:
         written.close()

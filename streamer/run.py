@@ -237,9 +237,11 @@ def run_session(
 
     def closing() -> None:
         if isinstance(replay := about.get("replay"), dict) and "rows" not in replay:
-            about["replay"] = replay | {"rows": dict(tables.rows)}
-            if not tables.catching_up:
-                save()  # first: nothing that ends the program now may leave rows that never come
+            noted = replay | {"rows": dict(tables.rows)}
+            if tables.writable:
+                # first: nothing that ends the program now may leave rows that never come
+                write_summary(folder, about | {"replay": noted})
+            about["replay"] = noted
 
     if not tables.catching_up:
         try:
@@ -266,7 +268,7 @@ def run_session(
                 closing()
         if aside is not None:
             about |= aside.summary() | ({"ended_by": ended} if error else {})
-        for last in () if tables.catching_up else (conclude, save):
+        for last in (conclude, save) if tables.writable else ():
             with suppress(StreamerError) if error else nullcontext():  # that one matters more
                 last()
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from streamer.agreement import Transition
 from streamer.catchup import Known
-from streamer.journal import Journal, replace
+from streamer.journal import AppendFile, Journal, replace
 from streamer.pairing import Pair
 from streamer.predictions import columns, row
 from streamer.text import to_json
@@ -201,6 +201,11 @@ class SessionTables:
         return self._known is not None
 
     @property
+    def writable(self) -> bool:
+        """Whether the session's files may be written now."""
+        return self._known is None and not self.writer.taken
+
+    @property
     def unsaved(self) -> int:
         """How many of the last pairs are not on the disk yet, or never will be."""
         return self.unsaved_of("modality_duration")
@@ -243,39 +248,39 @@ class Markers:
     HEADER = ("time", "note")
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._table: Table | None = None
-        self._waiting: list[tuple[str, str]] = []
-        self.count = 0
-
-    @property
-    def unsaved(self) -> int:
-        """How many are not on the disk."""
-        return len(self._waiting)
+        self._path = folder / "markers.csv"
+        self._file: AppendFile | None = None
+        self._lines: list[str] = []
+        self._closed = False
+        self.count = self.unsaved = 0
+        """How many there are, and how many of them are not on the disk."""
 
     def add(self, t: float, note: str) -> None:
         """Set a marker at ``t`` s."""
-        self.count += 1
-        self._waiting.append((seconds(t), harmless(note)))
+        self.count, self.unsaved = self.count + 1, self.unsaved + 1
+        self._lines.append(line_of((seconds(t), harmless(note))))
         self.save()
 
     def save(self) -> None:
         """Bring what waits to the disk, as far as it takes it."""
+        if not self.unsaved or self._closed:
+            return
         with suppress(OSError):
-            while self._waiting:
-                if self._table is None:
-                    self._table = Table(self._folder / "markers.csv", self.HEADER)
-                self._table.append(*self._waiting[0])
-                self._waiting.pop(0)
-            if self._table is not None:
-                self._table.sync()
+            if self._file is None:
+                self._path.touch()
+                self._file = AppendFile(self._path)
+                self._file.append(line_of(self.HEADER))
+            while self._lines:
+                self._file.append(self._lines.pop(0))
+            self._file.sync()
+            self.unsaved = 0
 
     def close(self) -> None:
         """Save and close the file; may be called twice."""
         self.save()
-        table, self._table = self._table, None
-        if table is not None:
-            table.close()
+        self._closed = True
+        if self._file is not None:
+            self._file.close()
 
 
 def harmless(text: str) -> str:
@@ -302,7 +307,9 @@ def new_session(out: Path, name: str | None, stem: str, now: datetime) -> Path:
     """
     if name is not None and not re.fullmatch(r"[\w-][\w.-]{0,127}", name):
         raise StreamerError(f"--session {name!r}: use letters, digits, '.', '_' and '-' only")
-    clean = re.sub(r"[^\w.-]+", "_", stem).strip("._")[:80] or "session"
+    clean = re.sub(r"[^\w.-]+", "_", stem).strip("._")[:80]
+    # File systems bound a name's bytes, of which a letter may have four.
+    clean = clean.encode(errors="ignore")[:200].decode(errors="ignore") or "session"
     wanted = name or f"{now:%Y%m%d-%H%M%S}_{clean}"
     folder, number = out / wanted, 1
     try:

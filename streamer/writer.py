@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from streamer.clock import monotonic
-from streamer.journal import AppendFile, ChangedError, Journal, Row, replace, sync_folder
+from streamer.journal import (
+    AppendFile,
+    ChangedError,
+    Journal,
+    Row,
+    TakenError,
+    replace,
+    sync_folder,
+)
 from streamer.types import StreamerError
 
 MOST_WAITING = 50_000
@@ -123,6 +131,8 @@ class Writer:
         self._handed: Counter[str] = Counter()
         self._job: Job | None = None
         self._closed = False
+        self.taken = False
+        """Whether another run has the session by now: then nothing may be written."""
         self.trouble: str | None = None
         """Why rows wait that should be on the disk, or in a table."""
         self._since = 0.0
@@ -189,7 +199,7 @@ class Writer:
         if self._closed:
             return
         self._closed = True
-        if self._asked_at is not None or self._rows or self._handed:
+        if not self.taken and (self._asked_at is not None or self._rows or self._handed):
             self.sync()
         if self._thread is not None:
             self._asked.put(None)
@@ -197,7 +207,7 @@ class Writer:
             if self._thread.is_alive():
                 return  # it hangs in a write, and may not lose its files
             self._collect(0.0)
-        self._store.close(keep=bool(self.waiting() or self.trouble))
+        self._store.close(keep=bool(self.taken or self.waiting() or self.trouble))
 
     def _hand(self) -> None:
         if self._thread is None:
@@ -225,6 +235,9 @@ class Writer:
             self._notice(self._store.changed)
         elif isinstance(problem, OSError):
             self._notice(problem.strerror or str(problem))
+        elif isinstance(problem, TakenError):
+            self.taken = True
+            raise StreamerError(f"{problem}: this one's folder was deleted", status=1)
         else:
             raise problem
 

@@ -878,17 +878,14 @@ def test_an_agreement_that_is_no_text_is_made_again(whole: Path, died: Path) -> 
     assert bytes_of(died) == bytes_of(whole)
 
 
-@pytest.mark.parametrize("row", [b"Happy,x,y,1,1,1,end,.5,.5\n", b"\xff\n"])
-def test_a_stopped_replay_that_others_wrote_into_stays_as_it_is(died: Path, row: bytes) -> None:
+def test_a_stopped_replay_that_others_wrote_into_stays_as_it_is(died: Path) -> None:
     repair(died)
     about = json.loads((died / "session.json").read_text(encoding="utf-8"))
     noted = about["replay"] | {"rows": {"video_intervals": 5, "fused_intervals": 5}}
     change(died, ended_by="SIGINT", replay=noted)
     table = died / "fused_intervals.csv"
-    table.write_bytes(table.read_bytes().replace(b"\n", b"\n" + row, 1))
-    journal = Journal(died)
-    journal.begin({})  # the tables are not looked through
-    journal.close()
+    row = b"\nHappy,x,y,1,1,1,end,.5,.5\n"
+    table.write_bytes(table.read_bytes().replace(b"\n", row, 1))
     before = bytes_of(died), (died / "session.json").read_bytes()
     status, message = resume(died)
     assert (status in (1, 2), "fused_intervals.csv" in message) == (True, True), message

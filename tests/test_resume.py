@@ -137,6 +137,32 @@ def test_a_replay_stopped_by_an_older_version_is_refused(stopped: Path) -> None:
     assert "was stopped by an older version" in resume(stopped)[1]
 
 
+def test_ctrl_c_on_a_full_disk_can_be_gone_on_from(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room, write = list[bool](), run.write_summary
+
+    def written(folder: Path, about: dict[str, object]) -> None:
+        if no_room:  # of a new file: the tables' last blocks have some
+            raise StreamerError("can't write: No space left on device", status=1)
+        write(folder, about)
+
+    def fill(again: SessionTables) -> None:
+        no_room.append(True)
+        ctrl_c(again)
+
+    monkeypatch.setattr(run, "write_summary", written)
+    when(lambda tables: tables.rows["video_intervals"] >= 8, fill)
+    command = ["replay", str(demo_clip()), "--speed", "max", "--duration", "12"]
+    options = ["--out", str(tmp_path), "--session", "s", "--save-predictions"]
+    options += ["--set", "segmenter.policy=argmax"]
+    result = CliRunner().invoke(app, [*command, *options])
+    assert "No space" in str(result.exception)
+    no_room.clear()
+    assert resume(tmp_path / "s")[0] == 0
+    assert bytes_of(tmp_path / "s") == bytes_of(whole)
+
+
 @pytest.mark.parametrize("rows", [5, {"video_intervals": "x"}, {"video_intervals": 1e999}])
 def test_rows_that_are_no_numbers_are_refused(stopped: Path, rows: object) -> None:
     about = json.loads((stopped / "session.json").read_text(encoding="utf-8"))
@@ -153,6 +179,9 @@ def test_what_is_taken_out_is_taken_out_of_all_tables_or_by_repair(
         name: (stopped / f"{name}.csv").read_text().splitlines(keepends=True)[0] for name in NAMES
     }
 
+    durations = (stopped / "modality_duration.csv").read_text().splitlines()[1:3]
+    apart = sum(face != voice != "" for _, _, _, face, voice in (d.split(",") for d in durations))
+
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -165,7 +194,8 @@ def test_what_is_taken_out_is_taken_out_of_all_tables_or_by_repair(
                 monkeypatch.setattr("streamer.catchup.os.fsync", full)
 
             monkeypatch.setattr(journal, "begin", begun)
-            Known(stopped, headers, dict.fromkeys(NAMES, 2)).cut(journal)
+            keep = dict.fromkeys(NAMES, 2) | {"modality_mismatch": apart}
+            Known(stopped, headers, keep).cut(journal)
 
     with pytest.raises(StreamerError, match="No space"):
         take_out()
