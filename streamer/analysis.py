@@ -34,6 +34,8 @@ class Track:
 
     segmenter: Segmenter
     time: float = 0.0
+    said: float = 0.0
+    """The time of the last prediction that is a row."""
     probs: Floats | None = None
     affect: tuple[float, float] | None = None
     running: Running | None = None
@@ -104,17 +106,20 @@ class Analysis:
         if baseline is not None and isinstance(message, Prediction):
             message = baseline.apply(message)
         if isinstance(message, Prediction):
-            track.prediction_latency.add(monotonic() - message.captured)
-            track.predictions += 1
-            self._tables.prediction(message)
+            if not message.passed:
+                track.prediction_latency.add(monotonic() - message.captured)
+                track.predictions, track.said = track.predictions + 1, message.time
+                self._tables.prediction(message)
             track.time, track.probs = message.end, message.probs
             track.affect = _affect(message)
             closed, settled = track.segmenter.push(message), track.segmenter.settled
         else:
             closed, settled = track.segmenter.finish(message.t, self.closed_by), math.inf
             track.ended, track.probs, track.affect = True, None, None
-            last = Prediction(message.modality, message.t, message.t, message.t, None)
-            self._tables.prediction(last, self.closed_by)
+            end = max(message.t, track.said)  # that a picture went stale may be said after the end
+            self._tables.prediction(
+                Prediction(message.modality, end, end, end, None), self.closed_by
+            )
         self._close(message.modality, closed, settled)
         if isinstance(message, StreamEnd):
             self.timeline.finish(message.modality, message.t)

@@ -71,13 +71,14 @@ class FrameRing:
     def take(self) -> Frame | float | None:
         """The next wanted frame, oldest first. Blocks; None: closed and empty.
 
-        A float t instead: all frames before t s were taken, and time has come that far.
+        A float t instead: all frames before t s were taken, and time has come that far. Of several
+        such times only the last need be told, but that always: also after the end.
         """
         with self._lock:
             self._filled.wait_for(lambda: self._count or self._closed or self._quiet is not None)
             if not self._count:
                 quiet, self._quiet = self._quiet, None
-                return None if self._closed else quiet
+                return quiet
             frame, self._slots[self._first] = self._slots[self._first], None
             self._first = (self._first + 1) % len(self._slots)
             self._count -= 1
@@ -93,9 +94,8 @@ class FrameRing:
         with self._lock:
             if self._closed:
                 return
-            if self.seen:
-                self.end = max(self.end if end is None else end, self.end)
-                self._pass(self.end, only=self.seen == 1)
+            self.end = max(self.end if end is None else end, self.end)
+            self._pass(self.end, only=self.seen == 1)
             self._end()
 
     def abort(self) -> None:

@@ -107,6 +107,8 @@ class Prediction:
     voiced: share of the looked-at time in which somebody speaks, 0…1 (voice only).
     captured: monotonic wall time at which the newest datum it used was captured, s.
     details, face_id: as in Reading.
+    passed: it says no more than that time went on since the last one, which said None too. When
+    that is said depends on the threads: it is no row.
     """
 
     modality: Modality
@@ -118,6 +120,7 @@ class Prediction:
     captured: float = 0.0
     details: Floats | None = None
     face_id: int = 0
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

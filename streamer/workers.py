@@ -53,7 +53,7 @@ class FaceWorker:
             else:
                 self._go_on(item)
                 if self._last is None:
-                    self._say_none(item, item, item)
+                    self._say_none(item, item, item, passed=True)
         self._go_on(self._ring.end)
         self._send(StreamEnd("face", self._ring.end))
 
@@ -85,9 +85,9 @@ class FaceWorker:
             self._last = None
             self._say_none(last, last + self._stale_s, t)
 
-    def _say_none(self, start: float, at: float, known: float) -> None:
+    def _say_none(self, start: float, at: float, known: float, passed: bool = False) -> None:
         captured = self._clock.captured(known)
-        self._send(Prediction("face", at, start, at, None, 0.0, captured))
+        self._send(Prediction("face", at, start, at, None, 0.0, captured, passed=passed))
 
 
 class SpeechWorker:
@@ -146,7 +146,9 @@ class SpeechWorker:
             if self._ring.closed and centre >= self._ring.end:
                 break
             if jump := self._jump(centre):
-                start = max(centre - self._hop // 2, self._ring.start) / SAMPLE_RATE
+                # Where the last one's cell ended, not before it: that may have been a longer one.
+                cell = self._hop * self.pace.stride // 2
+                start = max(centre - cell, self._ring.start) / SAMPLE_RATE
                 newest = self._clock.captured(self._ring.end / SAMPLE_RATE)
                 self._send(Prediction("voice", start, start, start, None, 0.0, newest))
                 index += jump

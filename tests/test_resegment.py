@@ -47,6 +47,28 @@ def test_the_same_settings_give_the_same_bytes(tmp_path: Path, policy: str, max_
     same(tmp_path, settings, rows=3)
 
 
+def test_time_that_passes_without_a_picture_is_no_row(tmp_path: Path) -> None:
+    """How often it is told depends on the threads. That the last picture went stale is said behind
+    the end of the pictures, which is told last.
+    """
+    tables = []
+    for chunk in (160, 16_000):
+        source = ScriptedSource(
+            at_rate(25, 5.0, FACE), sound(30.0, VOICE), chunk=chunk, end=5.0, quiet=True
+        )
+        folder = tmp_path / str(chunk)
+        made, written = pipeline(folder / "session", source, config(), predictions=True)
+        made.face._reader = ScriptedReader()  # type: ignore[assignment]
+        with written:
+            made.run(lambda: None)
+        same(folder, [], rows=2)
+        tables.append((folder / "session" / "face_predictions.csv").read_text())
+        assert made.analysis.tracks["face"].predictions == 52
+    assert tables[0] == tables[1]
+    last = [row.partition(",")[0] for row in tables[0].splitlines()[-3:]]
+    assert last == ["4.96", "5.96", "5.96"]
+
+
 @pytest.mark.parametrize("closed_by", ["stopped", "error"])
 def test_an_early_end_gives_the_same_bytes(tmp_path: Path, closed_by: Any) -> None:
     made, tables = streamed(tmp_path / "session", [])

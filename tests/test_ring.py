@@ -54,6 +54,23 @@ def watched(ring: FrameRing | AudioRing) -> threading.Semaphore:
 
 # Frames
 
+
+def test_that_time_went_on_is_told_though_the_ring_is_closed_by_then() -> None:
+    ring = FrameRing(10, 10, lossless=True)
+    ring.put(frame(0, 0.0))
+    ring.advance(7.0)
+    ring.close(0.1)
+    first = ring.take()
+    assert isinstance(first, Frame)
+    assert (ring.take(), ring.take()) == (7.0, None)
+
+
+def test_a_stream_without_frames_ends_where_it_is_said_to() -> None:
+    ring = FrameRing(10, 10, lossless=True)
+    ring.close(12.5)
+    assert (ring.take(), ring.end) == (None, 12.5)
+
+
 MILLISECONDS = st.lists(st.integers(1, 400), min_size=1, max_size=60)
 RATES = st.sampled_from([1, 4, 8, 10, 25, 40, 50, 100])
 

@@ -105,6 +105,7 @@ def test_time_goes_on_where_there_are_no_pictures() -> None:
     ring.take = take_after_a_step  # type: ignore[method-assign]
     face_worker(ring, sent.append).run()
     assert said(sent) == [(5.0, None), (6.0, "Sad"), (7.0, None), (9.0, None), (9.5, "Sad")]
+    assert [m.time for m in sent if isinstance(m, Prediction) and m.passed] == [5.0, 9.0]
 
 
 # Voice
@@ -321,6 +322,28 @@ def test_overwritten_sound_says_none_and_time_goes_on() -> None:
     assert label(heard.predictions[0]) is None
     assert label(heard.predictions[-1]) == "Sad"
     assert label(heard.replies[1]) is None
+
+
+def test_time_does_not_go_back_where_a_slowed_worker_jumps() -> None:
+    class Late(Heard):
+        def send(self, message: Message) -> None:
+            super().send(message)
+            if len(self.sent) == 1:
+                self.ring.write(AudioChunk(self.ring.end, sound(5.1, [(0, 5.1, "Sad")])))
+            elif len(self.sent) == 3:
+                self.ring.close()
+
+    heard = Late(ring=AudioRing(60, lossless=False), clock=PacedClock(1, threading.Event()))
+    heard.worker.pace.stride = 8
+    heard.worker.pace.note = lambda *_: False  # type: ignore[method-assign]
+    heard.ring.write(AudioChunk(0, sound(1.6, [(0, 1.6, "Sad")])))
+    heard.worker.dismiss()
+    heard.worker.run()
+    assert [(p.time, label(p)) for p in heard.predictions[:3]] == [
+        (0.0, "Sad"),
+        (2.0, None),
+        (3.0, "Sad"),
+    ]
 
 
 def test_what_a_late_worker_left_out_is_no_voice() -> None:
