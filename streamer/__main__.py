@@ -17,6 +17,7 @@ def main() -> NoReturn:
     # NumPy's linear algebra, of which next to nothing is used, would start a thread for each other
     # core, and they look for work in a busy loop: .2 CPU seconds of every start on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _open_closed()
     status = _flushed(_run())
     if any(thread.daemon for thread in threading.enumerate()):
         # A driver, a network library or a dead disk holds it: it may not wake in what is torn down.
@@ -24,6 +25,15 @@ def main() -> NoReturn:
     # What is left goes with the process: to look for garbage in it takes a tenth of a second.
     gc.freeze()
     sys.exit(status)
+
+
+def _open_closed() -> None:
+    """Let what was closed (`>&-`) lead nowhere: else the first file that is opened, a table say,
+    gets the number under which libraries print their warnings.
+    """
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if stream is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, so the stream's
 
 
 def _run() -> int:
@@ -54,6 +64,8 @@ def _run() -> int:
 
 def _flushed(status: int) -> int:
     """Bring what was printed to where it goes; the exit status then."""
+    if sys.stdout is None:  # closed from the beginning: nothing is wanted
+        return status
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -65,7 +65,8 @@ class Baseline:
     def _weigh(self) -> Floats:
         weights = np.ones(len(EMOTIONS), np.float32)
         if (mean := self.mean) is not None:
-            level = (1 - mean[NEUTRAL]) / (len(EMOTIONS) - 1)
+            # Not from what Neutral leaves: near one, its share keeps no digit of the others'.
+            level = np.delete(mean, NEUTRAL).mean(dtype=np.float64)
             high = mean > level
             high[NEUTRAL] = False
             weights[high] = level / mean[high]

@@ -183,10 +183,12 @@ class _Sound:
 
     def pcm(self) -> Floats:
         """From 0 s on, holes silent."""
-        length = max((c.start + len(c.pcm) for c in self.chunks), default=0)
+        length = max([0, *(c.start + len(c.pcm) for c in self.chunks)])
         whole = np.zeros(length, np.float32)
         for chunk in self.chunks:
-            whole[chunk.start : chunk.start + len(chunk.pcm)] = chunk.pcm
+            start = max(chunk.start, 0)  # a network stream's sound may be from before the session
+            pcm = chunk.pcm[start - chunk.start :]
+            whole[start : start + len(pcm)] = pcm
         return whole
 
 

@@ -1,6 +1,5 @@
 """The commands that use devices: live, devices, calibrate."""
 
-import math
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -181,5 +180,9 @@ def _microphone(camera: str, mic: str | None) -> str | None:
 
 
 def _check_duration(duration: float | None) -> None:
-    if duration is not None and not 0.1 <= duration < math.inf:
-        raise StreamerError(f"--duration {duration:g}: use 0.1 or more seconds")
+    from streamer.run import LONGEST_S  # noqa: PLC0415 - slow
+
+    if duration is not None and not 0.1 <= duration <= LONGEST_S:
+        raise StreamerError(
+            f"--duration {duration:g}: use 0.1 or more seconds, at most {LONGEST_S}"
+        )

@@ -215,9 +215,12 @@ class AudioRing:
             self._grown.notify()
 
     def read(self, start: int, end: int) -> Floats | None:
-        """A copy of [start, end), float32; None where it is (partly) not, or no longer, there."""
+        """A copy of [start, end), float32; None where it is (partly) not, or no longer, there, or
+        holds nothing.
+        """
         with self._lock:
-            if start < self.end - len(self._pcm) or start < self.start or end > self.end:
+            oldest = max(self.end - len(self._pcm), self.start)
+            if not oldest <= start < end <= self.end:
                 return None
             size = len(self._pcm)
             at, length = start % size, end - start

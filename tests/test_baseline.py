@@ -117,3 +117,17 @@ def test_a_sure_baseline_gives_no_division_by_zero(label: str) -> None:
         rested = baseline.rest(one_hot(emotion))
         assert rested.sum() == pytest.approx(1)
         assert rested.argmax() == EMOTIONS.index(emotion)
+
+
+@pytest.mark.parametrize("share", [1e-9, 3e-8, 1e-45])
+@pytest.mark.parametrize("label", ["Neutral", "Sad"])
+def test_shares_that_one_lacks_to_float32_give_no_division_by_zero(
+    label: str, share: float
+) -> None:
+    base = one_hot("Neutral")
+    base[SAD] = share
+    rested = learnt(base).rest(one_hot(label))
+    assert rested.argmax() == EMOTIONS.index(label)
+    assert rested.sum() == pytest.approx(1)
+    level = learnt(base)._weigh()[SAD]
+    assert level == pytest.approx(1 / 6)  # Sad is all that the six have

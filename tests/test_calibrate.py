@@ -137,6 +137,27 @@ def test_claps_give_the_offset_to_a_frame_and_what_to_configure(wanted: float) -
     assert f"{abs(found.seconds) * 1000:.0f} ms {order} the picture (5 claps" in text.getvalue()
 
 
+@pytest.mark.parametrize("early", [0.01, 0.05])
+def test_sound_from_before_the_session_is_left_out(early: float) -> None:
+    """As a network stream gives it: its first chunk lies before 0 s, in part or whole."""
+
+    class Stream(Clip):
+        def run(self, frames: FrameSink, audio: AudioSink, stop: threading.Event) -> None:
+            before = np.full(round(0.03 * SAMPLE_RATE), 0.001, np.float32)
+            audio.write(AudioChunk(-round(early * SAMPLE_RATE), before))
+            super().run(frames, audio, stop)
+
+    source = Stream(lambda t: hands(t, EVENTS), claps([t + 0.1 for t in EVENTS]))
+    found = calibrate.run(source, LENGTH, Console(file=StringIO()))
+    assert found.seconds == pytest.approx(0.1, abs=0.033)
+
+
+def test_a_stream_that_gave_only_earlier_sound_is_refused() -> None:
+    sound = calibrate._Sound(1.0, threading.Event())
+    sound.write(AudioChunk(-100, np.ones(60, np.float32)))
+    assert len(sound.pcm()) == 0
+
+
 def test_measuring_ends_after_the_duration() -> None:
     source = Clip(lambda t: hands(t, EVENTS), claps(EVENTS))
     found = calibrate.run(source, 5.0, Console(file=StringIO()))

@@ -32,6 +32,7 @@ from serving import serving
 from streamer.clock import Clock, FreeClock, PacedClock
 from streamer.ring import AudioRing, FrameRing
 from streamer.sources.decode import recordings
+from streamer.sources.demux import Demuxer
 from streamer.sources.file import FileSource
 from streamer.types import SAMPLE_RATE, AudioChunk, Floats, Frame, Image, StreamerError
 
@@ -540,6 +541,35 @@ def test_stop_ends_it_early(plain: Path) -> None:
     assert played.ends == [pytest.approx(1.04, abs=0.041)]
     assert played.sound_closed == 1
     assert played.sound_end < 1.2
+
+
+@pytest.mark.parametrize("what", ["picture", "sound", "both"])
+def test_a_stop_is_seen_before_the_start(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key frame on the way, all from the beginning on is decoded."""
+    video = Video(at_rate(25, 0, 8), options={"preset": "veryfast", "g": "1000"})
+    audio = Audio([(0, 8)], **PCM)
+    path = make_clip(
+        tmp_path / "clip.mkv",
+        video if what != "sound" else None,
+        audio if what != "picture" else None,
+    )
+    played, decoded, decode = Played(), [0], Demuxer.decode
+
+    def stopping(*args: Any) -> list[object]:
+        decoded[0] += 1
+        played.stop.set()
+        return decode(*args)
+
+    monkeypatch.setattr(Demuxer, "decode", stopping)
+    monkeypatch.setattr(FileSource, "_seek", lambda _: None)  # as if it led to the beginning
+    source = FileSource(path, FreeClock(), start=4.0)
+    source.run(FrameLog(played), SoundLog(played), played.stop)
+    source.close()
+    assert decoded == [1]
+    assert (played.order, played.ends, played.sound_closed) == ([], [4.0], 1)
+    assert source.problems == []  # it may well go on
 
 
 def test_stop_ends_the_wait_of_a_slow_replay(plain: Path) -> None:

@@ -319,9 +319,11 @@ def test_without_consent_no_device_is_opened(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("duration", ["0", "nan", "inf", "-1"])
-def test_a_duration_must_be_one(duration: str) -> None:
-    assert "--duration" in refused("live", "--yes", "--duration", duration)[1]
+@pytest.mark.parametrize("duration", ["0", "nan", "inf", "-1", "1000001"])
+@pytest.mark.parametrize("command", [("live", "--yes"), ("calibrate",)])
+def test_a_duration_must_be_one(command: tuple[str, ...], duration: str) -> None:
+    said = f"--duration {float(duration):g}: use 0.1 or more seconds, at most 1000000"
+    assert refused(*command, "--duration", duration) == (2, said)
 
 
 # The desk: keys, markers, what is shown

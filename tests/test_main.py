@@ -94,6 +94,27 @@ def test_output_that_can_not_be_written_is_told_in_a_line() -> None:
     assert "No space left" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes them so")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("asked", "status"), [(["--version"], 0), (["replay", "/nope"], 2)])
+def test_a_closed_output_is_no_error(closed: str, asked: list[str], status: int) -> None:
+    program = [sys.executable, "-m", "streamer", *asked]
+    command = ["sh", "-c", f'"$@" {closed}', "sh", *program]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes them so")
+def test_no_file_takes_the_place_of_a_closed_output() -> None:
+    code = f"{BEGIN}\ncli.main = lambda: sys.exit(os.open(os.devnull, os.O_RDONLY))\nprogram.main()"
+    command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode > 2
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_what_an_encoding_lacks_is_left_out(encoding: str) -> None:
     done = subprocess.run(

@@ -2,29 +2,42 @@
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from queue import Queue
 from statistics import median
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live import FPS, Encoded, Sinks, ended, free_port, mjpeg, report, running, sender, settings
-from media import Audio, lag, make_clip
+from live import (
+    FPS,
+    PATIENCE_S,
+    Encoded,
+    Sinks,
+    ended,
+    free_port,
+    mjpeg,
+    report,
+    running,
+    sender,
+    settings,
+)
+from media import Audio, lag, make_clip, picture
 from rtmp import rtmp
 from rtsp import rtsp
 from serving import serving
 
 from streamer.clock import LiveClock, monotonic
 from streamer.sources import network as module
-from streamer.sources.capture import masked
+from streamer.sources.capture import Datum, masked
 from streamer.sources.network import PROTOCOLS, Anchor, NetworkStream
-from streamer.types import SAMPLE_RATE, StreamerError
+from streamer.types import SAMPLE_RATE, AudioChunk, Frame, StreamerError
 
 
 def assert_in_step(sinks: Sinks, seconds: float = 1.0) -> None:
@@ -368,3 +381,40 @@ def test_stored_media_waits_for_its_time() -> None:
     assert anchor.wait_s(103.0, 8.2) == 0
     assert anchor.wait_s(203.0, 8.2) == 0  # a jump
     assert anchor.jumps == 1
+
+
+class Fed(NetworkStream):
+    """A stream that gives what it is fed (None: it ends)."""
+
+    def __init__(self, clock: LiveClock, **live: object) -> None:
+        self.feed: Queue[Datum | None] = Queue()
+        self.show(0)
+        super().__init__("udp://fed", clock, settings(**live))
+
+    def show(self, *times: float) -> None:
+        for t in times:
+            self.feed.put(Frame(t, 0, lambda: np.repeat(picture(0)[..., None], 3, axis=2)))
+
+    def sound(self, t: float) -> None:
+        self.feed.put(AudioChunk(round(t * SAMPLE_RATE), np.zeros(160, np.float32)))
+
+    def _read(self) -> Generator[Datum, None, None]:
+        yield from iter(partial(self.feed.get, timeout=PATIENCE_S), None)
+
+
+@pytest.mark.parametrize("offset", [-3.0, 0.0, 3.0])
+def test_the_offset_moves_the_pictures_and_leaves_the_sound(offset: float) -> None:
+    clock, sinks = LiveClock(), Sinks()
+    clock.origin -= 100  # so long has the session gone on
+    stream = Fed(clock, av_offset_s=offset, stall_s=PATIENCE_S)
+    with running(stream, sinks, sinks.sound):
+        # Of these four, the second is from before the session, and the last is late.
+        stream.show(130 + offset, -0.5, 100 + offset, 99 + offset)
+        stream.sound(130)
+        stream.sound(100)
+        sinks.until(lambda: sinks.chunks, "the sound")
+        stream.feed.put(None)
+    ended(stream)
+    assert [seen.t for seen in sinks.seen] == [100 + offset]
+    assert [chunk.start for chunk in sinks.chunks] == [100 * SAMPLE_RATE]
+    assert stream.state.dropped == 1

@@ -269,10 +269,12 @@ def test_sound_is_what_a_plain_array_holds(
         assert ring.end == len(plain)
         oldest = max(len(plain) - size, start)
         for a in range(oldest, len(plain) + 1, 7):
-            for b in range(a, len(plain) + 1, 5):
+            assert ring.read(a, a) is None
+            for b in range(a + 1, len(plain) + 1, 5):
                 np.testing.assert_array_equal(ring.read(a, b), plain[a:b])
         assert ring.read(oldest - 1, len(plain)) is None
         assert ring.read(oldest, len(plain) + 1) is None
+        assert ring.read(len(plain), oldest) is None
 
 
 @given(st.lists(st.integers(1, 70), min_size=1), st.integers(1, 40))

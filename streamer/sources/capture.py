@@ -167,8 +167,10 @@ class Capture:
                     self._overflowed += 1
 
     def _deliver(self, item: Datum, frames: FrameSink, audio: AudioSink | None) -> bool:
+        # The offset moves the pictures alone.
+        offset = self._config.av_offset_s if isinstance(item, Frame) else 0.0
         t = item.t if isinstance(item, Frame) else item.start / SAMPLE_RATE
-        if t > self._clock.media(monotonic()) + self._config.av_offset_s + AHEAD_S:
+        if t > self._clock.media(monotonic()) + offset + AHEAD_S:
             return True  # stamped before the session began, by the time of the preparations
         if isinstance(item, AudioChunk):
             power = float(np.mean(np.square(item.pcm))) if len(item.pcm) else 0.0
@@ -176,7 +178,7 @@ class Capture:
             return audio is None or audio.write(item)
         self._times.append(self._heard[Frame])
         if item.t <= self._newest or item.t < self._told:  # a ring takes no step back
-            self._late += 1
+            self._late += item.t > 0  # else it is from before the session
             return True
         self._newest = item.t
         return frames.put(item)

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Event
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -55,6 +56,8 @@ class Demuxer:
         self._origin = origin
         self._done = False
         self._reached = self._holes = 0.0
+        self.stop = Event()
+        """Set when no packet is wanted any more."""
         self.astray = 0
         """Packets left out because their time can't be; the readers add theirs."""
         self.damaged = 0
@@ -73,11 +76,11 @@ class Demuxer:
         """The packets of ``stream`` in file order, the last one empty (it flushes the decoder).
 
         A float t between them: no packet from before t s follows. Raises StreamerError if one
-        turns up after all.
+        turns up after all. Once ``stop`` is set they end at once, without the empty one.
         """
         mine = self._waiting[stream.index]
         others = [w for index, w in self._waiting.items() if index != stream.index]
-        while True:
+        while not self.stop.is_set():
             if mine.packets:
                 yield mine.packets.popleft()
             elif self._done:

@@ -135,6 +135,7 @@ class FileSource:
 
     def run(self, frames: FrameSink, audio: AudioSink, stop: Event) -> None:
         """Push everything into the sinks in time order, until ``stop``; then close both."""
+        self._demuxer.stop = stop  # up to --start, much may be decoded of which nothing comes here
         tracks = [
             *([self._frames(self._video, frames)] if self._video else []),
             *([self._chunks(self._audio, audio, stop)] if self._audio else []),
@@ -150,11 +151,8 @@ class FileSource:
                 self._video_end = min(self._video_end, due)  # what was read ahead is not counted
                 break
         else:
-            if self._video and self._is_recording:
-                shown = _said_end(self._video) or self._video_end
-                last = max(self._video_end, self._audio_end) + HOLE_S
-                self._video_end = min(max(shown, self._start), self._stop, last)
-            self._judge()
+            if not stop.is_set():  # else the recording may go on
+                self._end()
         frames.close(self._video_end)
         audio.close()
 
@@ -266,8 +264,12 @@ class FileSource:
             if isinstance(packet, float):
                 yield round(packet * SAMPLE_RATE), None
 
-    def _judge(self) -> None:
-        """Note what was wrong with the recording, once it was read to its end."""
+    def _end(self) -> None:
+        """Note where the recording ended and what was wrong with it, once all of it was read."""
+        if self._video and self._is_recording:
+            shown = _said_end(self._video) or self._video_end
+            last = max(self._video_end, self._audio_end) + HOLE_S
+            self._video_end = min(max(shown, self._start), self._stop, last)
         reached = max(self._video_end, self._audio_end)
         expected = min(self._total, self._stop)
         missing = self._is_total and reached < expected - 1 and expected < math.inf
