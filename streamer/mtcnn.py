@@ -23,6 +23,8 @@ KEYS = ("min_face_px", "factor", "thresholds")
 
 _SIDES = [12, 24, 48]  # of the networks' pictures, in pixels
 _STRIDE, _CELL = 2, 12  # of the first network, in pixels of its scaled picture
+_MOST_SHIFT = 4.0  # of an edge, in the box's sides: a network of faces says less than one
+_MOST_SIDE = 4.0  # of a face, in the picture's longer sides
 _REACH = 0.8  # around the middle of a face that is followed, in its longer sides
 
 
@@ -55,7 +57,7 @@ class Mtcnn:
         """Faces in an RGB picture uint8 (H, W, 3), best first."""
         sums = _integral(image)
         boxes, scores = self._correct(sums, self._propose(sums))
-        return self._faces(boxes, scores)
+        return self._faces(boxes, scores, image)
 
     def follow(self, image: Image, faces: Sequence[Face]) -> list[Face]:
         """Where ``faces`` of a picture shortly before are in this one, best first.
@@ -78,25 +80,32 @@ class Mtcnn:
             sure.append(scores[:1])
         boxes, scores = np.concatenate(found), np.concatenate(sure)
         keep = _suppress(boxes, scores, 0.7, inner=True)
-        return self._faces(boxes[keep], scores[keep])
+        return self._faces(boxes[keep], scores[keep], image)
 
     def _correct(self, sums: Sums, boxes: Floats) -> tuple[Floats, Floats]:
         """The last two steps: boxes (N, 4), best first, and their scores (N,)."""
         boxes, _ = self._judge("rnet", sums, _squares(boxes), 1)
         return self._judge("onet", sums, _squares(boxes), 2)
 
-    def _faces(self, boxes: Floats, scores: Floats) -> list[Face]:
+    def _faces(self, boxes: Floats, scores: Floats, image: Image) -> list[Face]:
         faces = [
             Face(float(x), float(y), float(right - x), float(bottom - y), float(score))
             for (x, y, right, bottom), score in zip(boxes, scores, strict=True)
             if score >= self._min_score
         ]
-        return sorted(faces, key=lambda face: -face.score)
+        return sorted(possible(faces, image), key=lambda face: -face.score)
 
     def _run(self, part: str, means: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """Outputs for mean colours (N, H, W, 3), 0…255."""
+        """Outputs for mean colours (N, H, W, 3), 0…255: `prob` (N, 2, …) and `reg` (N, 4, …)."""
         pixels = means.astype(np.float32) * self._scale + self._shift
-        return self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        out = self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        prob, reg = out["prob"].shape, out["reg"].shape
+        count, grid = len(means), prob[2:]
+        if len(prob) != (2 if part else 4) or (prob, reg) != ((count, 2, *grid), (count, 4, *grid)):
+            raise self._model.failed(
+                f"{part or 'it'} answered {prob} and {reg} for {count} pictures"
+            )
+        return out
 
     def _propose(self, sums: Sums) -> Floats:
         """Corrected boxes (N, 4) of all scales together."""
@@ -147,6 +156,20 @@ class Mtcnn:
         return boxes[keep], scores[keep]
 
 
+def possible(faces: Sequence[Face], image: Image) -> list[Face]:
+    """Those that the picture can hold at least in part: a network may answer anything."""
+    height, width = image.shape[:2]
+    most = _MOST_SIDE * max(height, width)
+    return [
+        face
+        for face in faces
+        if 0 < face.width <= most
+        and 0 < face.height <= most
+        and -face.width < face.x < width
+        and -face.height < face.y < height
+    ]
+
+
 def _integral(image: Image) -> Sums:
     """Sums (H + 1, W + 1, 3) over all that lies above and left, modulo 2^32."""
     # Differences over a cell are far below 2^31, so exact; wider numbers cost three times as much.
@@ -181,7 +204,7 @@ def _means(sums: Sums, boxes: Indices, size: tuple[int, int]) -> NDArray[np.floa
 def _moved(boxes: Floats, shift: Floats, extra: int) -> Floats:
     """Boxes (N, 4) with each edge moved by a share (N, 4) of the side, plus ``extra`` pixels."""
     side = boxes[:, 2:] - boxes[:, :2] + np.float32(extra)
-    return boxes + shift * np.tile(side, 2)
+    return boxes + np.clip(shift, -_MOST_SHIFT, _MOST_SHIFT) * np.tile(side, 2)
 
 
 def _squares(boxes: Floats) -> Floats:
