@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.config import FaceConfig
 from streamer.models import Model
-from streamer.mtcnn import Mtcnn
+from streamer.mtcnn import Mtcnn, possible
 from streamer.sparse import SparseDetector
 from streamer.tracking import Follower
 from streamer.types import Face, Floats, Image, Reading, StreamerError
@@ -19,6 +19,10 @@ Reals = NDArray[np.floating[Any]]
 
 LEAST_ROLL = 10.0
 """A head less inclined than this is left so, degrees: turning blurs, small angles don't hurt."""
+_FAR = 1e6
+"""Beyond the edge of any picture of a detector's, pixels."""
+_MOST_CUT = 8192.0
+"""Of the side of what is cut, pixels: as much as the largest picture has."""
 
 
 class BlazeFace:
@@ -37,10 +41,13 @@ class BlazeFace:
         self._min_logit = _logit(min_score)
         self._anchors = _anchors(self._size)
         self._input, shape = model.manifest.inputs[0].name, model.manifest.inputs[0].shape
-        if shape != [1, self._size, self._size, 3]:
+        told = [shape, *(output.shape[:2] for output in model.manifest.outputs[:2])]
+        boxes = [1, len(self._anchors)]
+        if told != [[1, self._size, self._size, 3], boxes, boxes]:
             name = model.manifest.name
             raise StreamerError(
-                f"model {name}: its manifest's preprocess.size does not fit {shape}"
+                f"model {name}: its manifest's preprocess.size does not fit "
+                f"{', '.join(map(str, told))}"
             )
 
     def detect(self, image: Image) -> list[Face]:
@@ -59,18 +66,19 @@ class BlazeFace:
         pre = self._model.manifest.preprocess
         canvas *= np.float32(pre["scale"])
         canvas += np.float32(pre["shift"])
-        raw, logits = self._model.run(**{self._input: canvas})
+        raw, logits = self._model.run(**{self._input: canvas})[:2]
         scores = logits[0, :, 0]
         keep = np.flatnonzero(scores > self._min_logit)
         if not len(keep):
             return []
-        boxes = raw[0, keep, :8] / size  # centre, size, and the two eyes
+        # Centre, size, and the two eyes. Numbers that no picture holds would overflow below.
+        boxes = np.clip(raw[0, keep, :8].astype(np.float32), -_FAR, _FAR) / size
         boxes.reshape(-1, 4, 2)[:, (0, 2, 3)] += self._anchors[keep, None]
         weights = 1 / (1 + np.exp(-np.clip(scores[keep], -80, 80)))
         boxes[:, 4:6] = boxes[:, 6:8] - boxes[:, 4:6]  # from the eye on the left to the other
         faces = _blend(boxes[:, :6], weights, self._OVERLAP)
         back = size / scale
-        return [
+        found = [
             Face(
                 (x - w / 2) * back - left / scale,
                 (y - h / 2) * back - top / scale,
@@ -81,6 +89,7 @@ class BlazeFace:
             )
             for x, y, w, h, dx, dy, score in faces
         ]
+        return possible(found, image)
 
 
 class FaceEmotion:
@@ -102,6 +111,11 @@ class FaceEmotion:
         self._input = tensor.name
         outputs = [output.name for output in model.manifest.outputs]
         self._affect = outputs.index("valence_arousal") if "valence_arousal" in outputs else None
+        if self._affect is not None:
+            shape = model.manifest.outputs[self._affect].shape
+            if len(shape) != 2 or shape[1] != 2:
+                name = model.manifest.name
+                raise StreamerError(f"model {name}: its valence_arousal is {shape}, not [N, 2]")
         self._gray, self._first = pre.get("color") != "rgb", pre.get("layout") != "NHWC"
         self._scale = np.float32(pre.get("scale", 1))
         self._mean = np.array(pre.get("mean", [0]), np.float32)
@@ -132,6 +146,9 @@ class FaceEmotion:
         level.
         """
         longer = max(face.width, face.height)
+        if (whole := self._crop["side"] * longer) > _MOST_CUT:
+            image, face = _shrunk(image, face, _MOST_CUT / whole)
+            longer = max(face.width, face.height)
         side, up = self._crop["side"] * longer, self._crop["up"] * longer
         x, y = face.x + face.width / 2, face.y + face.height / 2
         if abs(face.roll) < LEAST_ROLL:
@@ -228,10 +245,21 @@ def _blend(boxes: Reals, weights: Reals, overlap: float) -> list[tuple[float, ..
     return found
 
 
+def _shrunk(image: Image, face: Face, share: float) -> tuple[Image, Face]:
+    """Both in a picture whose sides are ``share`` as long."""
+    size = [max(round(side * share), 1) for side in image.shape[1::-1]]
+    x, y, width, height = (v * share for v in (face.x, face.y, face.width, face.height))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return small, replace(face, x=x, y=y, width=width, height=height)
+
+
 def _square(image: Image, x: float, y: float, side: float) -> Image:
     """The square with its corner at (x, y); what lies outside repeats the picture's edge."""
     height, width = image.shape[:2]
-    left, top, size = math.floor(x), math.floor(y), max(round(side), 2)
+    size = max(round(side), 2)
+    # Further out it would be the same: nothing but the edge.
+    left = min(max(math.floor(x), 1 - size), width - 1)
+    top = min(max(math.floor(y), 1 - size), height - 1)
     right, bottom = left + size, top + size
     inner = image[
         min(max(top, 0), height - 1) : max(min(bottom, height), 1),

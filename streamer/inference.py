@@ -1,14 +1,91 @@
-"""ONNX Runtime itself: that there is one, its sessions, providers and threads."""
+"""ONNX Runtime itself: that there is one, its sessions, providers and threads; and what the program
+asks of networks.
+"""
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import NamedTuple
 
 import onnxruntime as ort
 
 from streamer.processor import has_vnni
 from streamer.types import StreamerError
+
+Sizes = Sequence[int | str | None]
+"""Of a tensor; what is no number is free."""
+
+
+class Need(NamedTuple):
+    """An input or output: its name, empty if only its place counts, and its sizes, if they do."""
+
+    name: str
+    sizes: Sizes | None = None
+
+
+_STATE = (1, 1, 128)
+_VOICE = [Need("")], [Need("", (None, None))]
+
+NEEDS: dict[str, tuple[list[Need], list[Need]]] = {
+    "blazeface-short-range": (
+        [Need("", (1, None, None, 3))],
+        [Need("", (1, None, 16)), Need("", (1, None, 1))],
+    ),
+    "mtcnn": (
+        [Need("x", (None, 3, None, None))],
+        [Need("reg", (None, 4, None, None)), Need("prob", (None, 2, None, None))],
+    ),
+    "rnet": ([Need("x", (None, 3, 24, 24))], [Need("reg", (None, 4)), Need("prob", (None, 2))]),
+    "onet": ([Need("x", (None, 3, 48, 48))], [Need("reg", (None, 4)), Need("prob", (None, 2))]),
+    "face-emotion": ([Need("", (None,) * 4)], [Need("", (None, None))]),
+    "voice-activity": (
+        [Need("input", (None, None)), Need("h", _STATE), Need("c", _STATE)],
+        [Need(""), Need("", (1, None, 128)), Need("", (1, None, 128))],
+    ),
+    "speech-emotion": _VOICE,
+    "speech-dimensions": _VOICE,
+    "features": ([Need("input_values")], [Need("")]),
+}
+"""What a network takes, all of it, and what it answers at least: by a detector's architecture, the
+others' task, and the name of a part.
+"""
+
+
+def check_needs(what: str, key: str, inputs: dict[str, Sizes], outputs: dict[str, Sizes]) -> None:
+    """Raises StreamerError if ``what`` can't be asked as NEEDS[key] says. An unknown key asks
+    nothing.
+    """
+    if key not in NEEDS:
+        return
+    taken, answered = NEEDS[key]
+    lists = ("takes", taken, inputs), ("answers", answered, outputs)
+    for verb, needs, found in lists:
+        enough = len(needs) == len(found) if verb == "takes" else len(needs) <= len(found)
+        if not enough or not all(_meets(need, at, found) for at, need in enumerate(needs)):
+            wanted = ", ".join(_shown(need.name or "any name", need.sizes) for need in needs)
+            there = ", ".join(_shown(name, sizes) for name, sizes in found.items())
+            raise StreamerError(f"{what}: {key} {verb} {wanted}; this one {verb} {there}")
+
+
+def _meets(need: Need, at: int, found: dict[str, Sizes]) -> bool:
+    """Whether it is there, by name or place. A free size won't do for a fixed one: what is answered
+    is held only to what is told.
+    """
+    name = need.name or list(found)[at]
+    if name not in found or need.sizes is None:
+        return name in found
+    sizes = found[name]
+    return len(sizes) == len(need.sizes) and all(
+        wanted in (None, size) for wanted, size in zip(need.sizes, sizes, strict=True)
+    )
+
+
+def _shown(name: str, sizes: Sizes | None) -> str:
+    if sizes is None:
+        return name
+    return f"{name} [{', '.join('*' if size is None else str(size) for size in sizes)}]"
 
 
 def session(path: Path, providers: list[str], threads: int, varies: bool) -> ort.InferenceSession:
@@ -34,9 +111,14 @@ def session(path: Path, providers: list[str], threads: int, varies: bool) -> ort
         made = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises many unrelated types
         raise StreamerError(f"model file {path}: ONNX Runtime can't load it: {error}") from None
-    for output in made.get_outputs():
-        if not output.type.startswith("tensor(") or output.type == "tensor(string)":
-            raise StreamerError(f"model file {path}: {output.name} is {output.type}, no numbers")
+    # A float64 may be finite, and yet too large for the float32 that everything is computed in.
+    both = {"tensor(float)", "tensor(float16)"}
+    for tensors, types in ((made.get_inputs(), {"tensor(float)"}), (made.get_outputs(), both)):
+        for tensor in tensors:
+            if tensor.type not in types:
+                raise StreamerError(
+                    f"model file {path}: {tensor.name} is {tensor.type}, not tensor(float)"
+                )
     return made
 
 

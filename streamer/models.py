@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BufferedReader
@@ -171,7 +172,7 @@ class Model:
         answers = self._answer(self.session, None, inputs)
         for told, answer in zip(self.manifest.outputs, answers, strict=False):
             if not answer.size or not _same_shape(told.shape, list(answer.shape)):
-                raise self._failed(f"it answered {answer.shape} for {told.name} {told.shape}")
+                raise self.failed(f"it answered {answer.shape} for {told.name} {told.shape}")
         return answers
 
     def _answer(
@@ -181,13 +182,14 @@ class Model:
             answers = list(session.run(names, inputs, self.options))
         except Exception as error:  # ONNX Runtime raises many unrelated types
             if self.options.terminate:
-                raise self._failed("it was stopped before it had answered") from None
-            raise self._failed(f"it failed: {error}") from None
+                raise self.failed("it was stopped before it had answered") from None
+            raise self.failed(f"it failed: {error}") from None
         if not all(np.isfinite(answer).all() for answer in answers):
-            raise self._failed("it answered a number that is not finite")
+            raise self.failed("it answered a number that is not finite")
         return answers
 
-    def _failed(self, why: str) -> StreamerError:
+    def failed(self, why: str) -> StreamerError:
+        """What to raise if it answers what can't be used."""
         return StreamerError(f"model {self.manifest.name}: {why}", status=1)
 
     def run_part(self, name: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -211,13 +213,13 @@ class Model:
         # It is left out before anything is summed up.
         kept = [emotion is not None for emotion in self.manifest.vocabulary.emotions]
         if outputs.shape != (len(kept),):
-            raise self._failed(f"it answered {outputs.shape} for its {len(kept)} labels")
+            raise self.failed(f"it answered {outputs.shape} for its {len(kept)} labels")
         probs = outputs.astype(np.float64)[kept]
         temperature = self.manifest.temperature
         if self.manifest.output == "logits":
             probs = np.exp((probs - probs.max()) / temperature)
         elif probs.min() < 0:
-            raise self._failed("it answered a share below 0")
+            raise self.failed("it answered a share below 0")
         elif not probs.sum():
             probs = np.ones(len(probs))
         elif temperature != 1:
@@ -261,6 +263,11 @@ def load(name: str, task: Task, config: ModelsConfig) -> Model:
         for part in manifest.parts
         if part.is_network
     }
+    for part, network in parts.items():
+        taken, answered = network.get_inputs(), network.get_outputs()
+        inference.check_needs(
+            f"model {name}: its part {part}", part, _sizes(taken), _sizes(answered)
+        )
     used = {made.get_providers()[0] for made in (session, *parts.values())}
     if config.provider == "cuda" and used != {providers[0]}:
         raise StreamerError(
@@ -281,12 +288,17 @@ def _compare(manifest: Manifest, session: ort.InferenceSession) -> None:
         ):
             shapes = ", ".join(f"{f.name} {f.shape}" for f in found)
             raise StreamerError(f"model {name}: the file has {shapes}; its manifest says otherwise")
-    wanted = 3 if manifest.task == "voice-activity" else 1
-    if len(inputs) != wanted or {f.type for f in inputs} != {"tensor(float)"}:
-        raise StreamerError(f"model {name}: {manifest.task} takes {wanted} input(s) of float32")
+    key = manifest.architecture if manifest.task == "face-detection" else manifest.task
+    told_in, told_out = _sizes(manifest.inputs), _sizes(manifest.outputs)
+    inference.check_needs(f"model {name}", key, told_in, told_out)
     count, classes = len(manifest.labels or []), manifest.outputs[0].shape[-1:]
     if count and not _same_shape(classes, [count]):
         raise StreamerError(f"model {name}: its manifest has {count} labels for {classes} outputs")
+
+
+def _sizes(tensors: Sequence[Any]) -> dict[str, inference.Sizes]:
+    """Of a manifest or a session."""
+    return {tensor.name: tensor.shape for tensor in tensors}
 
 
 def _same_shape(told: list[int | str], found: list[int | str | None]) -> bool:

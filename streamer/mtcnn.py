@@ -23,6 +23,10 @@ KEYS = ("min_face_px", "factor", "thresholds")
 
 _SIDES = [12, 24, 48]  # of the networks' pictures, in pixels
 _STRIDE, _CELL = 2, 12  # of the first network, in pixels of its scaled picture
+_MOST_SHIFT = 4.0  # of an edge, in the box's sides: a network of faces says less than one
+_MOST_SIDE = 4.0  # of a face, in the picture's longer sides
+_MOST_BOXES = 8192  # of a step: pictures of crowds propose hundreds
+_BATCH = 512  # boxes whose pictures are held at a time: 55 kB each, and as much again on the way
 _REACH = 0.8  # around the middle of a face that is followed, in its longer sides
 
 
@@ -55,7 +59,7 @@ class Mtcnn:
         """Faces in an RGB picture uint8 (H, W, 3), best first."""
         sums = _integral(image)
         boxes, scores = self._correct(sums, self._propose(sums))
-        return self._faces(boxes, scores)
+        return self._faces(boxes, scores, image)
 
     def follow(self, image: Image, faces: Sequence[Face]) -> list[Face]:
         """Where ``faces`` of a picture shortly before are in this one, best first.
@@ -78,25 +82,32 @@ class Mtcnn:
             sure.append(scores[:1])
         boxes, scores = np.concatenate(found), np.concatenate(sure)
         keep = _suppress(boxes, scores, 0.7, inner=True)
-        return self._faces(boxes[keep], scores[keep])
+        return self._faces(boxes[keep], scores[keep], image)
 
     def _correct(self, sums: Sums, boxes: Floats) -> tuple[Floats, Floats]:
         """The last two steps: boxes (N, 4), best first, and their scores (N,)."""
         boxes, _ = self._judge("rnet", sums, _squares(boxes), 1)
         return self._judge("onet", sums, _squares(boxes), 2)
 
-    def _faces(self, boxes: Floats, scores: Floats) -> list[Face]:
+    def _faces(self, boxes: Floats, scores: Floats, image: Image) -> list[Face]:
         faces = [
             Face(float(x), float(y), float(right - x), float(bottom - y), float(score))
             for (x, y, right, bottom), score in zip(boxes, scores, strict=True)
             if score >= self._min_score
         ]
-        return sorted(faces, key=lambda face: -face.score)
+        return sorted(possible(faces, image), key=lambda face: -face.score)
 
     def _run(self, part: str, means: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """Outputs for mean colours (N, H, W, 3), 0…255."""
+        """Outputs for mean colours (N, H, W, 3), 0…255: `prob` (N, 2, …) and `reg` (N, 4, …)."""
         pixels = means.astype(np.float32) * self._scale + self._shift
-        return self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        out = self._model.run_part(part, x=np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        prob, reg = out["prob"].shape, out["reg"].shape
+        count, grid = len(means), prob[2:]
+        if len(prob) != (2 if part else 4) or (prob, reg) != ((count, 2, *grid), (count, 4, *grid)):
+            raise self._model.failed(
+                f"{part or 'it'} answered {prob} and {reg} for {count} pictures"
+            )
+        return out
 
     def _propose(self, sums: Sums) -> Floats:
         """Corrected boxes (N, 4) of all scales together."""
@@ -108,6 +119,8 @@ class Mtcnn:
             size = int(height * scale + 1), int(width * scale + 1)
             out = self._run("", _means(sums, whole, size))
             row, column = np.nonzero(out["prob"][0, 1] >= self._least[0])
+            best = _best(out["prob"][0, 1, row, column])
+            row, column = row[best], column[best]
             found = out["prob"][0, 1, row, column]
             corner = (_STRIDE * np.stack([column, row], 1)).astype(np.float32)
             box = np.floor(
@@ -121,8 +134,10 @@ class Mtcnn:
             scale, least = scale * self._factor, least * self._factor
         if not boxes:
             return np.zeros((0, 4), np.float32)
-        together, shift = np.concatenate(boxes), np.concatenate(shifts)
-        keep = _suppress(together, np.concatenate(scores), 0.7)
+        sure = np.concatenate(scores)
+        best = _best(sure)
+        together, shift = np.concatenate(boxes)[best], np.concatenate(shifts)[best]
+        keep = _suppress(together, sure[best], 0.7)
         return _moved(together[keep], shift[keep], 0)
 
     def _judge(self, part: str, sums: Sums, boxes: Floats, step: int) -> tuple[Floats, Floats]:
@@ -135,16 +150,41 @@ class Mtcnn:
         if not len(boxes):
             return boxes, np.zeros(0, np.float32)
         side = _SIDES[step]
-        out = self._run(part, _means(sums, cut, (side, side)))
-        scores = out["prob"][:, 1]
+        outs = [
+            self._run(part, _means(sums, cut[start : start + _BATCH], (side, side)))
+            for start in range(0, len(cut), _BATCH)
+        ]
+        scores = np.concatenate([out["prob"][:, 1] for out in outs])
         passed = np.flatnonzero(scores > self._least[step])
-        boxes, scores, shift = boxes[passed], scores[passed], out["reg"][passed]
+        shift = np.concatenate([out["reg"] for out in outs])[passed]
+        boxes, scores = boxes[passed], scores[passed]
         if step == 1:
             keep = _suppress(boxes, scores, 0.7)
             return _moved(boxes[keep], shift[keep], 1), scores[keep]
         boxes = _moved(boxes, shift, 1)
         keep = _suppress(boxes, scores, 0.7, inner=True)
         return boxes[keep], scores[keep]
+
+
+def _best(scores: Floats) -> Indices:
+    """Indices of the best, in their order: of all, unless a network sees faces everywhere."""
+    if len(scores) <= _MOST_BOXES:
+        return np.arange(len(scores))
+    return np.sort(np.argsort(-scores, kind="stable")[:_MOST_BOXES])
+
+
+def possible(faces: Sequence[Face], image: Image) -> list[Face]:
+    """Those that the picture can hold at least in part: a network may answer anything."""
+    height, width = image.shape[:2]
+    most = _MOST_SIDE * max(height, width)
+    return [
+        face
+        for face in faces
+        if 0 < face.width <= most
+        and 0 < face.height <= most
+        and -face.width < face.x < width
+        and -face.height < face.y < height
+    ]
 
 
 def _integral(image: Image) -> Sums:
@@ -181,7 +221,7 @@ def _means(sums: Sums, boxes: Indices, size: tuple[int, int]) -> NDArray[np.floa
 def _moved(boxes: Floats, shift: Floats, extra: int) -> Floats:
     """Boxes (N, 4) with each edge moved by a share (N, 4) of the side, plus ``extra`` pixels."""
     side = boxes[:, 2:] - boxes[:, :2] + np.float32(extra)
-    return boxes + shift * np.tile(side, 2)
+    return boxes + np.clip(shift, -_MOST_SHIFT, _MOST_SHIFT) * np.tile(side, 2)
 
 
 def _squares(boxes: Floats) -> Floats:

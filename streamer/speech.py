@@ -74,13 +74,9 @@ class VoiceActivity:
         before = np.concatenate([self._before[None], rows[:-1, -self._context :]])
         probs, self._h, self._c = self._model.run(
             input=np.concatenate([before, rows], axis=1), h=self._h, c=self._c
-        )
+        )[:3]
         if probs.size != len(rows):
-            raise StreamerError(
-                f"model {self._model.manifest.name}: it answered {probs.shape} for "
-                f"{len(rows)} pieces of sound",
-                status=1,
-            )
+            raise self._model.failed(f"it answered {probs.shape} for {len(rows)} pieces of sound")
         self._before = rows[-1, -self._context :]
         at = np.arange(self._done, self._done + len(rows)) % len(self._voiced)
         self._voiced[at] = probs.reshape(-1) >= self._threshold
@@ -118,6 +114,11 @@ class SpeechNetwork:
             raise StreamerError(
                 f"model {model.manifest.name}: its manifest splits it, but names no part 'features'"
             )
+        if self._split and self._split["hop"] + self._split["field"] > self._least:
+            raise StreamerError(
+                f"model {model.manifest.name}: its manifest's split.hop and split.field together "
+                f"are longer than min_window_s, {least:g} s"
+            )
         self._first, self._vectors = 0, np.zeros((0, 0), np.float32)
 
     def outputs(self, pcm: Floats, start: int | None = None) -> Floats | None:
@@ -130,7 +131,10 @@ class SpeechNetwork:
         if self._normalise:
             pcm = (pcm - pcm.mean()) / np.sqrt(pcm.var() + np.float32(1e-7))
         heard = pcm if self._split is None else self._features(pcm, start)
-        return np.asarray(self._model.run(**{self._input: heard[None]})[0][0], np.float32)
+        answer = np.asarray(self._model.run(**{self._input: heard[None]})[0][0], np.float32)
+        if answer.shape != ((count := len(self._model.manifest.labels or [])),):
+            raise self._model.failed(f"it answered {answer.shape} for its {count} labels")
+        return answer
 
     def _features(self, pcm: Floats, start: int | None) -> Floats:
         """The vectors (T, H) of a window, those known from the window before taken over."""
@@ -148,7 +152,10 @@ class SpeechNetwork:
         return self._vectors
 
     def _front(self, pcm: Floats) -> Floats:
-        (vectors,) = self._model.run_part("features", input_values=pcm[None]).values()
+        vectors = next(iter(self._model.run_part("features", input_values=pcm[None]).values()))
+        known = self._vectors.shape[1]
+        if vectors.ndim != 3 or not vectors.size or known not in (0, vectors.shape[2]):
+            raise self._model.failed(f"its part features answered {vectors.shape}")
         return np.asarray(vectors[0], np.float32)
 
 

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from test_manifests import start
 
 from streamer import config as configuration
 from streamer import models
-from streamer.face import FaceEmotion
+from streamer.face import BlazeFace, FaceEmotion
+from streamer.mtcnn import Mtcnn
 from streamer.resources import models_dir
+from streamer.speech import SpeechEmotion, SpeechNetwork
 from streamer.types import Face, StreamerError
 
 FACE = "face_emotion_mini_big"
@@ -256,7 +260,7 @@ def test_texts_for_numbers_are_refused(folder: Path) -> None:
     told.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
     told.graph.node[-1].output[0] = "numbers"
     told.graph.node.append(helper.make_node("Cast", ["numbers"], [given], to=TensorProto.STRING))
-    assert "is tensor(string), no numbers" in refusal(folder, told.SerializeToString())
+    assert "is tensor(string), not tensor(float)" in refusal(folder, told.SerializeToString())
 
 
 def config(folder: Path) -> Any:
@@ -314,3 +318,225 @@ def test_folder_that_may_not_be_searched_is_refused_in_a_line(folder: Path) -> N
     finally:
         os.seteuid(user)
         folder.chmod(0o700)
+
+
+# --- models that agree with their manifests, but not with the program ---------------------------
+
+PICTURE = np.full((120, 160, 3), 90, np.uint8)
+SMALL = PICTURE[:24, :24]  # MTCNN looks at it once
+Answers = dict[str, NDArray[Any]]
+REG, PROB = np.zeros((1, 4, 1, 1), np.float32), np.ones((1, 2, 1, 1), np.float32)
+STATE = np.zeros((1, 1, 128), np.float32)
+BOXES, SCORES = np.zeros((1, 896, 16), np.float32), np.full((1, 896, 1), 50, np.float32)
+
+
+def constant(answers: Answers, inputs: dict[str, list[Any]]) -> bytes:
+    """A network that answers the same to everything."""
+    nodes = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name))
+        for name, value in answers.items()
+    ]
+    taken = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()]
+    given = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+        for name, v in answers.items()
+    ]
+    graph = helper.make_graph(nodes, "graph", taken, given)
+    opset = [helper.make_opsetid("", 17)]
+    made: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    return made
+
+
+def written(
+    folder: Path, base: str, answers: Answers, inputs: dict[str, list[Any]] | None = None
+) -> dict[str, Any]:
+    """The manifest of such a network, which takes what a packaged model does; it lies beside it."""
+    told: dict[str, Any] = json.loads((models_dir() / f"{base}.json").read_text(encoding="utf-8"))
+    taken = inputs or {t["name"]: t["shape"] for t in told["inputs"]}
+    content = constant(answers, taken)
+    (folder / "mine.onnx").write_bytes(content)
+    told |= {"name": "mine", "file": "mine.onnx", "bytes": len(content)}
+    told |= {"sha256": hashlib.sha256(content).hexdigest(), "parts": []}
+    told["inputs"] = [{"name": n, "dtype": "float32", "shape": s} for n, s in taken.items()]
+    told["outputs"] = [
+        {"name": n, "dtype": v.dtype.name, "shape": list(v.shape)} for n, v in answers.items()
+    ]
+    return told
+
+
+def part(folder: Path, name: str, answers: Answers, inputs: dict[str, list[Any]]) -> dict[str, Any]:
+    """The entry of a manifest for such a network."""
+    content = constant(answers, inputs)
+    (folder / f"{name}.onnx").write_bytes(content)
+    entry = {"name": name, "file": f"{name}.onnx", "bytes": len(content)}
+    return entry | {"sha256": hashlib.sha256(content).hexdigest()}
+
+
+def loaded(folder: Path, told: dict[str, Any]) -> models.Model:
+    (folder / "mine.json").write_text(json.dumps(told), encoding="utf-8")
+    return models.load("mine", told["task"], config(folder))
+
+
+def said(folder: Path, told: dict[str, Any]) -> str:
+    """Of a model that is started, and run once, as the program does."""
+    with pytest.raises(StreamerError) as caught:
+        start(told, folder, PICTURE)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "model mine" in line or "mine.onnx" in line
+    return line
+
+
+def zeros(*shape: int) -> NDArray[np.float32]:
+    return np.zeros(shape, np.float32)
+
+
+UNFIT: dict[str, tuple[str, Answers, dict[str, list[Any]] | None, str]] = {
+    "no axis for valence and arousal": (
+        FACE,
+        {"probs": zeros(1, 7), "valence_arousal": zeros(1)},
+        None,
+        "its valence_arousal is [1], not [N, 2]",
+    ),
+    "valence alone": (
+        FACE,
+        {"probs": zeros(1, 7), "valence_arousal": zeros(1, 1)},
+        None,
+        "its valence_arousal is [1, 1], not [N, 2]",
+    ),
+    "one face's shares": (FACE, {"probs": zeros(7)}, None, "answers any name [*, *]; this"),
+    "boxes alone": ("blazeface", {"b": BOXES}, None, "this one answers b [1, 896, 16]"),
+    "boxes without eyes": ("blazeface", {"b": BOXES[..., :4], "s": SCORES}, None, "[1, 896, 4]"),
+    "too few boxes": ("blazeface", {"b": BOXES[:, 1:], "s": SCORES}, None, "does not fit"),
+    "too few scores": ("blazeface", {"b": BOXES, "s": SCORES[:, 1:]}, None, "does not fit"),
+    "no states": ("silero_vad", {"p": zeros(8)}, None, "this one answers p [8]"),
+    "small states": (
+        "silero_vad",
+        {"p": zeros(8), "hn": STATE[..., :64], "cn": STATE[..., :64]},
+        {"input": ["n", 576], "h": [1, 1, 64], "c": [1, 1, 64]},
+        "takes input [*, *], h [1, 1, 128], c [1, 1, 128]; this one takes input [n, 576], h [1",
+    ),
+    "states by other names": (
+        "silero_vad",
+        {"p": zeros(8), "hn": STATE, "cn": STATE},
+        {"input": ["n", 576], "a": [1, 1, 128], "b": [1, 1, 128]},
+        "this one takes input [n, 576], a [1, 1, 128]",
+    ),
+    "float64": (
+        "speech_emotion_moonshine",
+        {"logits": np.full((1, 7), 1e300)},
+        None,
+        "logits is tensor(double), not tensor(float)",
+    ),
+    "no shares at all": (
+        "speech_emotion_moonshine",
+        {"logits": np.float32(1).reshape(())},
+        None,
+        "this one answers logits []",
+    ),
+    "no parts' names": ("mtcnn", {"a": REG, "b": PROB}, None, "this one answers a [1, 4, 1, 1]"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_model_that_answers_what_its_task_does_not_is_refused(case: str, folder: Path) -> None:
+    base, answers, inputs, words = UNFIT[case]
+    assert words in said(folder, written(folder, base, answers, inputs))
+
+
+@pytest.mark.parametrize("extra", [{}, {"valence_arousal": zeros(1, 2)}, {"features": zeros(3)}])
+@pytest.mark.parametrize("number", [np.float16, np.float32])
+def test_model_that_answers_what_its_task_does_is_taken(
+    extra: Answers, number: type[np.floating[Any]], folder: Path
+) -> None:
+    start(written(folder, FACE, {"probs": zeros(1, 7).astype(number), **extra}), folder, PICTURE)
+
+
+def cascade(folder: Path, **answers: Answers) -> dict[str, Any]:
+    """Of MTCNN; its last two networks answer what is told, or a face for one picture."""
+    told = written(folder, "mtcnn", {"reg": REG, "prob": PROB})
+    for name, side in (("rnet", 24), ("onet", 48)):
+        own = answers.get(name, {"reg": REG[..., 0, 0], "prob": PROB[..., 0, 0]})
+        told["parts"].append(part(folder, name, own, {"x": ["N", 3, side, side]}))
+    return told
+
+
+def test_part_that_answers_what_its_task_does_not_is_refused(folder: Path) -> None:
+    told = cascade(folder, rnet={"a": zeros(1, 4), "b": zeros(1, 2)})
+    assert "its part rnet: rnet answers reg [*, 4], prob [*, 2]" in said(folder, told)
+
+
+@pytest.mark.parametrize("name", ["rnet", "onet"])
+def test_part_that_answers_for_too_many_is_refused(name: str, folder: Path) -> None:
+    told = cascade(folder, **{name: {"reg": zeros(1, 4), "prob": zeros(9, 2)}})
+    with pytest.raises(StreamerError, match=rf"{name} answered \(9, 2\) and \(1, 4\) for 1 pic"):
+        Mtcnn(loaded(folder, told), 0.5).detect(SMALL)
+
+
+@pytest.mark.parametrize("far", [600.0, 1e6, 3e38, -3e38])
+def test_face_that_no_picture_holds_is_left_out_by_blazeface(folder: Path, far: float) -> None:
+    """Cut out and scaled, it would take terabytes."""
+    boxes = BOXES.copy()
+    boxes[..., 2:4] = far
+    boxes[..., 4] = -far
+    told = written(folder, "blazeface", {"boxes": boxes, "scores": SCORES})
+    assert BlazeFace(loaded(folder, told), 0.5).detect(PICTURE) == []
+    boxes[...] = [10_000, 0, 40, 40, *[0] * 12]
+    told = written(folder, "blazeface", {"boxes": boxes, "scores": SCORES})
+    assert BlazeFace(loaded(folder, told), 0.5).detect(PICTURE) == []
+
+
+@pytest.mark.parametrize("far", [3e38, 100.0, -100.0])
+def test_face_that_no_picture_holds_is_left_out_by_mtcnn(folder: Path, far: float) -> None:
+    reg = np.array([[-far, -far, far, far]], np.float32)
+    told = cascade(folder, onet={"reg": reg, "prob": zeros(1, 2) + 1})
+    detector = Mtcnn(loaded(folder, told), 0.5)
+    assert detector.detect(SMALL) == detector.follow(SMALL, [Face(0, 0, 20, 20, 1)]) == []
+
+
+@pytest.mark.parametrize("roll", [0.0, 45.0])
+@pytest.mark.parametrize("x", [-20_000.0, 20_000.0])
+def test_no_more_is_cut_than_the_largest_picture_has(folder: Path, x: float, roll: float) -> None:
+    told = written(folder, FACE, {"probs": zeros(1, 7)})
+    reader = FaceEmotion(loaded(folder, told), {"side": 10, "up": 5})
+    cut = reader.cut(PICTURE, Face(x, 0, 30_000, 30_000, 1, roll))
+    assert cut.shape == (8192, 8192, 3)
+    small = FaceEmotion(loaded(folder, told), {"side": 0.1, "up": 5})
+    assert small.cut(PICTURE, Face(x, 0, 30_000, 30_000, 1, roll)).shape == (3000, 3000, 3)
+
+
+def split(folder: Path, answers: Answers, **geometry: int) -> dict[str, Any]:
+    """Of a voice model whose features come from a part."""
+    told = written(
+        folder, "speech_emotion_moonshine", {"logits": zeros(1, 7)}, {"features": ["N", "n", 3]}
+    )
+    told["preprocess"]["split"] = {"hop": 320, "field": 400} | geometry
+    told["parts"] = [part(folder, "features", answers, {"input_values": ["N", "n"]})]
+    return told
+
+
+def test_split_that_fits_no_window_is_refused(folder: Path) -> None:
+    told = split(folder, {"f": zeros(1, 9, 3)}, field=7681)
+    assert "split.hop and split.field together are longer than min_window_s" in said(folder, told)
+
+
+@pytest.mark.parametrize("answer", [zeros(3), zeros(9, 3), zeros(1, 0, 3), np.float32(1)])
+def test_features_that_are_no_vectors_are_refused(folder: Path, answer: NDArray[Any]) -> None:
+    told = split(folder, {"f": np.asarray(answer)})
+    speech = configuration.load().speech
+    network = SpeechNetwork(loaded(folder, told), speech)
+    for start_ in (None, 0):
+        with pytest.raises(StreamerError, match="model mine: its part features answered"):
+            network.outputs(np.ones(16_000, np.float32), start_)
+
+
+def test_dimensions_that_are_not_all_there_are_refused(folder: Path) -> None:
+    """The manifest leaves their number free, the file answers one."""
+    told = written(folder, "speech_emotion_moonshine", {"d": zeros(1, 1)})
+    told |= {"task": "speech-dimensions", "labels": ["arousal", "valence"], "mapping": None}
+    told["outputs"][0]["shape"] = [1, "n"]
+    speech = configuration.load().speech
+    voice = models.load("speech_emotion_moonshine", "speech-emotion", config(folder))
+    emotion = SpeechEmotion(voice, speech, loaded(folder, told))
+    with pytest.raises(StreamerError, match=r"model mine: it answered \(1,\) for its 2 labels"):
+        emotion.read(np.ones(48_000, np.float32))

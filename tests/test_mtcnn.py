@@ -13,6 +13,7 @@ import pytest
 from streamer import config as configuration
 from streamer import models, mtcnn
 from streamer.face import FaceReader
+from streamer.models import Model
 from streamer.mtcnn import Mtcnn
 from streamer.pipeline import Models
 from streamer.resources import demo_clip, models_dir
@@ -78,6 +79,44 @@ def test_means_of_a_huge_picture_are_exact() -> None:
     assert (mtcnn._means(sums, cells, (3, 4))[0] == np.array([255, 255, 3])[:, None, None]).all()
     several = mtcnn._means(sums, np.array([[3900, 1900, 4000, 2000], [8, 2100, 20, 2112]]), (2, 2))
     assert (several == np.array([255, 3])[:, None, None, None]).all()
+
+
+class Anywhere:
+    """A model whose first network sees a face in every place; notes how many are asked at once."""
+
+    def __init__(self, model: Model) -> None:
+        self.manifest, self.parts, self.failed = model.manifest, model.parts, model.failed
+        self._model, self.asked = model, list[int]()
+
+    def run_part(self, name: str, **inputs: Any) -> dict[str, Any]:
+        out = self._model.run_part(name, **inputs)
+        if name:
+            self.asked.append(len(inputs["x"]))
+        else:
+            random = np.random.default_rng(1)
+            out["prob"] = random.uniform(0.9, 1, out["prob"].shape).astype(np.float32)
+        return out
+
+
+def test_network_that_sees_faces_everywhere_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three gigabytes for a picture of 320 x 240 without bounds."""
+    model: Any = Anywhere(models.load("mtcnn", "face-detection", CONFIG.models))
+    image = np.random.default_rng(1).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    batched = Mtcnn(model, 0.5).detect(image)
+    assert max(model.asked) == 512
+    several = model.asked.copy()
+    monkeypatch.setattr(mtcnn, "_BATCH", 1 << 20)
+    model.asked.clear()
+    whole = Mtcnn(model, 0.5).detect(image)
+    assert len(model.asked) < len(several)
+    assert sum(model.asked) == sum(several)
+    assert len(whole) == len(batched)
+    monkeypatch.setattr(mtcnn, "_MOST_BOXES", 100)
+    model.asked.clear()
+    Mtcnn(model, 0.5).detect(image)
+    assert max(model.asked) <= 100
 
 
 def test_reader_uses_it(demo: list[Image]) -> None:
