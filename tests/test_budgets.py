@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from soak_live import Sample, judge
 from trend import Trend
 
-from streamer import cli, run
+from streamer import cli, pipeline, run
 from streamer.resources import demo_clip
 
 TIMES = np.arange(120) / 720  # ten minutes, every 5 s, h
@@ -88,6 +88,7 @@ def test_a_sampled_session_is_the_program_and_leaves_samples(
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(run, "Pipeline", run.Pipeline)  # it is put back
     monkeypatch.setattr(cli, "main", replayed)
+    monkeypatch.setattr(pipeline, "TICK_S", 0.0)  # also where it is over at once
     monkeypatch.setattr(soak_live, "EVERY_S", 0.0)
     with pytest.raises(SystemExit) as ended:
         soak_live.session(tmp_path, "", 1.0, 2.0, traced=False)
