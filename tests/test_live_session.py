@@ -114,6 +114,15 @@ def replayed(session: Path, out: Path, *further: str) -> dict[str, str]:
     return tables(out / "again")
 
 
+def assert_replays_to_the_same(session: Path, out: Path) -> None:
+    """All tables, and everything that the models said."""
+    assert replayed(session, out, "--save-predictions") == ended(session)
+    for name in ("face_predictions.csv", "voice_predictions.csv"):
+        live, again = (f / name for f in (session, out / "again"))
+        said = live.read_text(encoding="utf-8").replace(",stopped,", ",end,")
+        assert again.read_text(encoding="utf-8") == said, name
+
+
 def test_a_recorded_session_replays_to_the_same_tables(tmp_path: Path) -> None:
     env = environment(tmp_path, PULSE)
     with ExitStack() as stack:
@@ -137,13 +146,7 @@ def test_a_recorded_session_replays_to_the_same_tables(tmp_path: Path) -> None:
     assert (stream["kind"], stream["status"], stream["losses"]) == ("stream", "ended", 0)
     for name in ("video_intervals", "voice_intervals", "fused_intervals"):
         assert session.rows(name), name
-    assert replayed(session.folder, tmp_path, "--save-predictions") == ended(session.folder)
-    for name in ("face_predictions.csv", "voice_predictions.csv"):
-        live, again = (
-            (folder / name).read_text(encoding="utf-8")
-            for folder in (session.folder, tmp_path / "again")
-        )
-        assert again == live.replace(",stopped,", ",end,"), name
+    assert_replays_to_the_same(session.folder, tmp_path)
 
 
 def test_each_modality_goes_on_while_the_other_ones_device_is_away(tmp_path: Path) -> None:
@@ -153,7 +156,8 @@ def test_each_modality_goes_on_while_the_other_ones_device_is_away(tmp_path: Pat
         sounding.enter_context(pulseaudio(env))
         sounding.enter_context(voice(env, tmp_path))
         served = stack.enter_context(camera())
-        arguments = command(tmp_path, served, "--mic", "default", "--save-predictions")
+        further = ["--mic", "default", "--record", "--save-predictions"]
+        arguments = command(tmp_path, served, *further)
         session = stack.enter_context(started(tmp_path, arguments, env))
         session.until(lambda: len(session.said("voice")) > 2 and session.said("face"), "emotions")
         gone = session.said("face")[-1]
@@ -183,6 +187,8 @@ def test_each_modality_goes_on_while_the_other_ones_device_is_away(tmp_path: Pat
     assert (stream["losses"], mic["losses"]) == (1, 1)
     assert stream["lost_s"] > 2
     assert mic["lost_s"] > 2
+    assert (told["frames"]["dropped"], told["windows"]["dropped"]) == (0, 0)
+    assert_replays_to_the_same(session.folder, tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
