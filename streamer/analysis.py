@@ -62,11 +62,12 @@ class Analysis:
         hold: Callable[[float], None],
         baselines: Mapping[Modality, Baseline] | None = None,
         fusion: tuple[Fuser, Segmenter] | None = None,
+        start: float = 0.0,
     ) -> None:
         self._baselines = baselines or {}
-        self.tracks = {m: Track(s) for m, s in segmenters.items()}
+        self.tracks = {m: Track(s, start, start) for m, s in segmenters.items()}
         self._fuser = fusion[0] if fusion else None
-        self.fused = Track(fusion[1]) if fusion else None
+        self.fused = Track(fusion[1], start, start) if fusion else None
         self.fused_changes = Transitions(["fused"])
         self._pairing, self._tables, self._clock, self._hold = pairing, tables, clock, hold
         self.timeline = timeline

@@ -49,6 +49,11 @@ class Keys:
                 actions.append(action)
         return actions
 
+    def finish(self) -> Note | None:
+        """The marker whose note is still being typed, for nobody dropped it."""
+        since, self._since = self._since, None
+        return None if since is None else Note(since, self._text.strip())
+
     def _command(self, key: str, t: float) -> Action | None:
         match key.lower():
             case " " | "p":
@@ -63,9 +68,7 @@ class Keys:
         assert self._since is not None
         match key:
             case "\r" | "\n":
-                note = Note(self._since, self._text.strip())
-                self._since = None
-                return note
+                return self.finish()
             case "\x1b":
                 self._since = None
             case "\x7f" | "\b":

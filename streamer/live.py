@@ -209,7 +209,9 @@ class Desk:
         return Live(self._source.devices, waiting, slow, bottom, paused, picture)
 
     def summary(self) -> dict[str, object]:
-        """What session.json says of it at the end."""
+        """What session.json says of it at the end, which ends a note that is being typed, too."""
+        if (note := self._keys.finish()) is not None:
+            self._markers.add(note.t, note.text)
         about: dict[str, object] = {
             "devices": [asdict(state) for state in self._source.devices],
             "markers": self._markers.count,

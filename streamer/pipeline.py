@@ -158,6 +158,7 @@ class Pipeline:
             lambda t: self.audio.hold("owner", round(min(t * SAMPLE_RATE, FOREVER))),
             self.baselines,
             fusion,
+            source.info.start,
         )
         self._bodies: dict[str, Callable[[], None]] = {"source": self._feed}
         if has_face:

@@ -65,6 +65,17 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(image[..., ::-1], np.uint8)
 
 
+def test_truths_of_different_columns_are_drawn(tmp_path: Path) -> None:
+    for name in ("face", "voice"):
+        write(tmp_path / "t" / f"{name}.csv", f"start,end,{name}_emotion", "0,10,happy")
+        write(tmp_path / "s" / name / "video_intervals.csv", SAID, "Happy,0,10,0.9")
+    out = tmp_path / "out"
+    status, _, _ = run(tmp_path / "t", "--sessions", tmp_path / "s", "--out", out)
+    assert status == 0
+    assert [path.name for path in (out / "timelines").iterdir()] == ["face.png"]
+    assert "Timeline: face" in (out / "evaluation.html").read_text(encoding="utf-8")
+
+
 def test_tables_become_figures_pictures_and_a_page(truths: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     status, shown, told = run(truths, "--sessions", tmp_path / "sessions", "--out", out)

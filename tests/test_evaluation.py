@@ -395,6 +395,21 @@ def test_where_both_are_alike_each_is_judged_by_itself(tmp_path: Path) -> None:
     assert "fused_intervals.csv" in shown
 
 
+def test_a_session_that_lacks_one_of_the_tables_said_nothing_there(tmp_path: Path) -> None:
+    truths = [
+        read_truth(write(tmp_path / f"{name}.csv", HEAD, "0,10,happy,happy")) for name in "abc"
+    ]
+    for name, emotion in (("a", "Happy"), ("b", "Sad")):
+        write(tmp_path / name / "video_intervals.csv", "emotion,start,end", f"{emotion},0,10")
+    write(tmp_path / "a" / "fused_intervals.csv", "emotion,start,end", "Happy,0,10")
+    evaluation = Evaluation.of([judge(truth, tmp_path / truth.name) for truth in truths])
+    third = pytest.approx(1 / 3)
+    assert evaluation.as_json()["together"] == {
+        "matching_s": 30.0,
+        "time_acc": {"face": third, "both": third},
+    }
+
+
 def test_a_page_of_one_truth_alone_explains_no_fused_table(tmp_path: Path) -> None:
     truth = write(tmp_path / "a.csv", "start,end,face_emotion", "0,4,happy")
     write(tmp_path / "s" / "video_intervals.csv", "emotion,start,end", "Happy,0,4")

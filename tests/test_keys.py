@@ -121,6 +121,14 @@ with Keyboard() as keyboard:
 """
 
 
+def test_a_note_that_is_being_typed_is_kept_at_the_end() -> None:
+    keys = Keys()
+    assert keys.finish() is None
+    keys.press("mlooks away ", 2.5)
+    assert keys.finish() == Note(2.5, "looks away")
+    assert (keys.finish(), keys.editing) == (None, None)
+
+
 @pytest.mark.parametrize("end", ["q", "Ctrl-C", "SIGTERM"])
 def test_a_program_gives_its_terminal_back(terminal: tuple[int, int], end: str) -> None:
     ours, its = terminal

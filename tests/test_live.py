@@ -374,6 +374,12 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield Session(desk, source, stop, typist, made, tmp_path)
 
 
+def test_a_note_being_typed_when_the_session_ends_is_kept(session: Session) -> None:
+    session.press("mlooks away")
+    assert session.desk.summary()["markers"] == 1
+    assert (session.folder / "markers.csv").read_text().endswith(",looks away\n")
+
+
 def test_keys_pause_mark_and_quit(session: Session) -> None:
     session.press(" ")
     assert session.source.paused.is_set()

@@ -51,6 +51,21 @@ def test_the_closing_lines_count_transitions(
     assert f" {words}0 dropped" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_part_without_a_picture_is_no_negative_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FaceReader", lambda *_: ScriptedReader())
+    source = ScriptedSource([(0.0, "Happy")], sound(0, []), end=31.0)
+    source.frames = []
+    source.info.start = 31.0
+    made, tables = pipeline(tmp_path, source, predictions=True)
+    with tables:
+        made.run(lambda: None)
+    assert closing(made, "end", None)["media_s"] == 0
+    assert view(made, "t", "max", "CPU", now(made.analysis.timeline)).t == 31
+    assert (tmp_path / "face_predictions.csv").read_text().splitlines()[-1].startswith("31.0,")
+
+
 def test_without_sound_the_rows_shown_know_it(
     run: Callable[[Script, Script], Pipeline],
 ) -> None:

@@ -155,7 +155,8 @@ def _draw(result: Evaluation, out: Path, title: str, console: Console) -> None:
     for name, png in zip(("confusion", "reliability"), pictures.values(), strict=True):
         _write(out / f"{name}.png", png)
     folder = new_folder(out / "timelines")
-    there = [session for session in result.sessions if not session.missing]
+    judged = {lane.truth for lane in result.lanes}
+    there = [s for s in result.sessions if not s.missing and judged & s.truth.spans.keys()]
     quiet = not console.is_terminal
     for session in track(there, "Drawing", console=console, transient=True, disable=quiet):
         png = figures.timeline(result, session)

@@ -44,7 +44,9 @@ class Judged:
     tallies: dict[str, Tally]
     mismatch: Hits | None
     together: dict[str, Hits]
-    """Where truth has face and voice alike: face, voice and both (fused), if they were said."""
+    """Where truth has face and voice alike: face, voice and both (fused)."""
+    compared: frozenset[str]
+    """Those of them for which it has a table."""
     missing: bool
 
 
@@ -69,9 +71,9 @@ class Evaluation:
         lanes = [lane for lane in LANES if lane.key in tallies and tallies[lane.key].labelled]
         mismatches = [s.mismatch for s in sessions if s.mismatch]
         both = {
-            name: sum((s.together[name] for s in sessions if name in s.together), Hits())
+            name: sum((s.together[name] for s in sessions if s.together), Hits())
             for name in TOGETHER
-            if any(name in s.together for s in sessions)
+            if any(name in s.compared for s in sessions if s.together)
         }
         called = sum(mismatches, Hits()) if mismatches else None
         return cls(sessions, lanes, tallies, called, both)
@@ -128,12 +130,13 @@ def judge(truth: Truth, folder: Path) -> Judged:
     differing = None
     if face is not None and voice is not None and called is not None:
         differing = mismatch(face, voice, called)
+    fused = read_intervals(folder / f"{FUSED}.csv")
+    spans = said if fused is None else {**said, "fused": fused}
+    compared = frozenset(name for name, key in TOGETHER.items() if key in spans)
     alike: dict[str, Hits] = {}
     if face is not None and voice is not None:
-        spans = {**said, "fused": read_intervals(folder / f"{FUSED}.csv")}
-        found = {name: spans.get(key) for name, key in TOGETHER.items()}
-        alike = {n: together(face, voice, s) for n, s in found.items() if s is not None}
-    return Judged(truth, said, tallies, differing, alike, not said)
+        alike = {n: together(face, voice, spans.get(k, [])) for n, k in TOGETHER.items()}
+    return Judged(truth, said, tallies, differing, alike, compared, not said)
 
 
 def number(value: float) -> str:
